@@ -1,0 +1,220 @@
+"""Who is who: work providers and their keys, customers, and the links between the two."""
+
+import secrets
+import zoneinfo
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.models import AbstractUser
+from django.contrib.postgres.constraints import ExclusionConstraint
+from django.contrib.postgres.fields import DateTimeRangeField, RangeOperators
+from django.core.exceptions import ValidationError
+from django.core.validators import RegexValidator
+from django.db import IntegrityError, models, transaction
+from django.db.models import F, Func, Q
+from django.db.models.functions import Lower
+from django.utils import timezone
+
+from linking.signals import link_changed
+
+# No 0/O, 1/I/L, U/V, 2/Z, 5/S, 8/B: a number is read out over the telephone.
+NUMBER_ALPHABET = "34679ACDEFGHJKMNPQRTVWXY"
+NUMBER_LENGTH = 9
+
+
+class TstzRange(Func):
+    """`tstzrange(from, to)`: half-open, and without an upper bound while `to` is null."""
+
+    function = "tstzrange"
+    output_field = DateTimeRangeField()
+
+
+def validate_timezone(name: str) -> None:
+    """Refuse a name that this machine's time zone database does not know."""
+    if name not in zoneinfo.available_timezones():
+        raise ValidationError(
+            "%(name)s is not a time zone. Use a name such as Europe/London.", params={"name": name}
+        )
+
+
+class User(AbstractUser):
+    """Somebody who can sign in: a customer, or a member of staff."""
+
+
+class WorkProvider(models.Model):
+    """A platform whose drivers Zego insures by the shift."""
+
+    name = models.CharField(max_length=100, help_text="As it stands in link URLs (wp).")
+    timezone = models.CharField(
+        max_length=64,
+        default="UTC",
+        validators=[validate_timezone],
+        help_text="In which timestamps without an offset are read.",
+    )
+    max_future = models.DurationField(
+        "furthest ahead",
+        default=timedelta(hours=24),
+        help_text="An event further ahead of our clock than this is refused.",
+    )
+    is_active = models.BooleanField(
+        default=True, help_text="Unticked: its keys are refused; what was accepted still counts."
+    )
+    is_test = models.BooleanField(default=False, help_text="A sandbox: never mixed with live.")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                Lower("name"),
+                name="workprovider_name_unique",
+                violation_error_message="There is a work provider of this name already.",
+            ),
+            models.CheckConstraint(condition=~Q(name=""), name="workprovider_name_not_empty"),
+            models.CheckConstraint(
+                condition=Q(max_future__gte=timedelta(0)) & Q(max_future__lte=timedelta(days=366)),
+                name="workprovider_max_future_range",
+                violation_error_message="Between 0 and 366 days.",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ApiKey(models.Model):
+    """One key of a work provider. The key itself is not stored; see linking/keys.py."""
+
+    work_provider = models.ForeignKey(WorkProvider, models.PROTECT, related_name="api_keys")
+    key_id = models.CharField(
+        max_length=16, unique=True, editable=False, help_text="The part between the underscores."
+    )
+    secret_hash = models.BinaryField(max_length=32, editable=False)
+    label = models.CharField(max_length=100, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="To the minute."
+    )
+
+    def __str__(self) -> str:
+        return f"{self.work_provider}: {self.key_id}"
+
+
+def new_customer_number() -> str:
+    """A random customer number; 24^9 of them make a guess hopeless and a collision rare."""
+    return "".join(secrets.choice(NUMBER_ALPHABET) for _ in range(NUMBER_LENGTH))
+
+
+class Customer(models.Model):
+    """An insured person; `number` is what the API calls `policyId` or `customerNumber`."""
+
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL, models.PROTECT, null=True, blank=True, related_name="customer"
+    )
+    number = models.CharField(
+        max_length=128,
+        unique=True,
+        blank=True,
+        validators=[RegexValidator(r"\A[A-Z0-9]+\Z", "Upper-case letters and digits.")],
+        help_text="Left empty, one is given.",
+    )
+    is_test = models.BooleanField(default=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            # Numbers compare without case, so only one spelling of each may be stored.
+            models.CheckConstraint(
+                condition=Q(number__regex=r"^[A-Z0-9]+$"), name="customer_number_upper_case"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.number
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Give the number on creation; a number already taken is drawn again."""
+        if self.number:
+            self.number = self.number.upper()
+            super().save(*args, **kwargs)
+            return
+        for attempt in range(5):
+            self.number = new_customer_number()
+            try:
+                with transaction.atomic():
+                    super().save(*args, **kwargs)
+                return
+            except IntegrityError:
+                self.pk = None
+                if attempt == 4 or not Customer.objects.filter(number=self.number).exists():
+                    raise
+
+
+class DriverLink(models.Model):
+    """A customer's agreement to be insured while working for one work provider.
+
+    Valid for `[linked_at, unlinked_at)`. A driver id has at most one customer at any instant, and a
+    customer at most one driver id per work provider: the database refuses overlaps, past ones too.
+    """
+
+    work_provider = models.ForeignKey(WorkProvider, models.PROTECT, related_name="links")
+    customer = models.ForeignKey(Customer, models.PROTECT, related_name="links")
+    driver_id = models.CharField(max_length=128)
+    linked_at = models.DateTimeField(default=timezone.now)
+    unlinked_at = models.DateTimeField(null=True, blank=True)
+    # When the service heard of either, which decides what it knew at a moment of the past.
+    link_recorded_at = models.DateTimeField(default=timezone.now, editable=False)
+    unlink_recorded_at = models.DateTimeField(null=True, editable=False)
+    updated_at = models.DateTimeField(auto_now=True, db_index=True)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["work_provider", "driver_id"], name="driverlink_driver_id"),
+            models.Index(fields=["work_provider", "customer"], name="driverlink_customer"),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(unlinked_at__isnull=True) | Q(unlinked_at__gte=F("linked_at")),
+                name="driverlink_ends_after_it_begins",
+                violation_error_message="A link cannot end before it begins.",
+            ),
+            ExclusionConstraint(
+                name="driverlink_driver_id_once",
+                expressions=[
+                    ("work_provider", RangeOperators.EQUAL),
+                    ("driver_id", RangeOperators.EQUAL),
+                    (TstzRange("linked_at", "unlinked_at"), RangeOperators.OVERLAPS),
+                ],
+                violation_error_message="This driver id is linked at that time already.",
+            ),
+            ExclusionConstraint(
+                name="driverlink_customer_once",
+                expressions=[
+                    ("work_provider", RangeOperators.EQUAL),
+                    ("customer", RangeOperators.EQUAL),
+                    (TstzRange("linked_at", "unlinked_at"), RangeOperators.OVERLAPS),
+                ],
+                violation_error_message="This customer is linked to this work provider already.",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.customer} at {self.work_provider} as {self.driver_id}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Store the link and announce it in one transaction, so that its shifts are never behind."""
+        self.clean()
+        if self.unlinked_at is None:
+            self.unlink_recorded_at = None
+        elif self.unlink_recorded_at is None:
+            self.unlink_recorded_at = timezone.now()
+        with transaction.atomic():
+            super().save(*args, **kwargs)
+            link_changed.send(sender=DriverLink, link=self)
+
+    def clean(self) -> None:
+        """The kind message for what must not mix."""
+        if self.work_provider.is_test != self.customer.is_test:
+            raise ValidationError("A sandbox work provider links only test customers.")

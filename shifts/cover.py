@@ -1,0 +1,171 @@
+"""Cover at an instant: was this customer on shift, for whom, and what was known of it when?"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.conf import settings
+from django.db.models import Q
+
+from linking.models import Customer, DriverLink
+from linking.resolve import Identifier, Resolver, Span
+from shifts import store, timeline
+from shifts.models import Shift, ShiftRule, Stream, Withdrawal
+from shifts.timeline import Event, Link, Rule, Rules
+
+
+@dataclass(frozen=True, slots=True)
+class CoveringShift:
+    """A shift that held the instant, with the events that are its evidence.
+
+    `ended_at` is None while it was open; it then held until `closes_at` at the latest.
+    """
+
+    work_provider_id: int
+    link_id: int
+    started_at: datetime
+    ended_at: datetime | None
+    end_reason: str
+    closes_at: datetime | None
+    opened_by: int
+    ended_by: int | None
+    start_known_at: datetime
+    end_known_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Cover:
+    """The answer: covered exactly when there are `shifts`, at most one a work provider."""
+
+    customer: Customer
+    at: datetime
+    known_at: datetime | None
+    shifts: tuple[CoveringShift, ...]
+
+    @property
+    def is_covered(self) -> bool:
+        return bool(self.shifts)
+
+
+def cover(customer: Customer, at: datetime, known_at: datetime | None = None) -> Cover:
+    """Whether `customer` was on shift at `at`: by what stands now, or as known at `known_at`.
+
+    What the service knew is projected anew from what it had received by then: events, links,
+    withdrawals and rules. Both instants are aware datetimes.
+    """
+    if known_at is None:
+        found = tuple(map(_from_row, _rows(customer, at)))
+    else:
+        streams = Stream.objects.filter(customer=customer).order_by("work_provider_id")
+        found = tuple(
+            _from_projection(stream, shift)
+            for stream in streams
+            for shift in _as_known(stream, known_at)
+            if shift.started_at <= at
+            and ((end := shift.ended_at or shift.closes_at) is None or at < end)
+        )
+    return Cover(customer, at, known_at, found)
+
+
+def _rows(customer: Customer, at: datetime) -> list[Shift]:
+    shifts = Shift.objects.on_shift(at).filter(stream__customer=customer)
+    return list(shifts.select_related("stream").order_by("stream__work_provider_id"))
+
+
+def _from_row(row: Shift) -> CoveringShift:
+    return CoveringShift(
+        row.stream.work_provider_id,
+        row.link_id,
+        row.started_at,
+        row.ended_at,
+        row.end_reason,
+        row.closes_at,
+        row.opened_by_id,
+        row.ended_by_id,
+        row.start_known_at,
+        row.end_known_at,
+    )
+
+
+def _from_projection(stream: Stream, shift: timeline.Shift) -> CoveringShift:
+    return CoveringShift(
+        stream.work_provider_id,
+        shift.link_id,
+        shift.started_at,
+        shift.ended_at,
+        shift.end_reason,
+        shift.closes_at,
+        shift.opened_by,
+        shift.ended_by,
+        shift.start_known_at,
+        shift.end_known_at,
+    )
+
+
+def _as_known(stream: Stream, known_at: datetime) -> list[timeline.Shift]:
+    """The stream's shifts as a projection made at `known_at` would have given them."""
+    links = DriverLink.objects.filter(
+        work_provider=stream.work_provider_id,
+        customer=stream.customer_id,
+        link_recorded_at__lte=known_at,
+    ).order_by("linked_at")
+    known_links = [
+        (link, end) for link in links if (end := _end_known(link, known_at)) != link.linked_at
+    ]
+    return timeline.project(
+        _events_known(stream, known_links, known_at),
+        links=[
+            Link(link.pk, link.linked_at, end, link.link_recorded_at, link.unlink_recorded_at)
+            for link, end in known_links
+        ],
+        rules=_rules_known(stream, known_at),
+        as_of=known_at,
+        withdrawn=set(
+            Withdrawal.objects.filter(
+                Q(undone_at__isnull=True) | Q(undone_at__gt=known_at),
+                stream=stream,
+                withdrawn_at__lte=known_at,
+            ).values_list("kind", "timestamp")
+        ),
+    ).shifts
+
+
+def _end_known(link: DriverLink, known_at: datetime) -> datetime | None:
+    recorded = link.unlink_recorded_at
+    return link.unlinked_at if recorded is not None and recorded <= known_at else None
+
+
+def _events_known(
+    stream: Stream, links: list[tuple[DriverLink, datetime | None]], known_at: datetime
+) -> list[Event]:
+    """Events received by then that the links known by then explain.
+
+    Those that wait today are looked at too: an unlinking recorded later may have taken them out.
+    """
+    number = stream.customer.number
+    provider = stream.work_provider_id
+    spans: dict[Identifier, list[Span]] = {}
+    for link, end in links:
+        span = Span(stream.customer_id, link.linked_at, end)
+        spans.setdefault(Identifier(provider, link.driver_id, None), []).append(span)
+        spans.setdefault(Identifier(provider, None, number), []).append(span)
+    resolver = Resolver(spans, set())
+    driver_ids = [link.driver_id for link, _ in links]
+    stored = store.events_after({stream.pk: store.BEGINNING})
+    stored += store.waiting_events(provider, driver_ids, [number])
+    return [
+        one.event
+        for one in stored
+        if one.event.known_at <= known_at
+        and resolver.find(one.identifier, one.event.at)[0] is not None
+    ]
+
+
+def _rules_known(stream: Stream, known_at: datetime) -> Rules:
+    """A rule is recorded at the instant from which it holds."""
+    rules = ShiftRule.objects.filter(
+        work_provider=stream.work_provider_id, valid_from__lte=known_at
+    )
+    return Rules(
+        settings.DEFAULT_MAX_SHIFT_LENGTH,
+        [Rule(rule.valid_from, rule.max_shift_length) for rule in rules],
+    )

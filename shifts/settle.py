@@ -1,0 +1,279 @@
+"""Settle: bring the stored shifts of some streams in line with their events, links and rules.
+
+Whatever changes a shift comes through here: a digest, a link, the ops desk, the clock. A stream whose
+new events are all later than its last one is folded onto its state; any other is projected again from
+the last login that the change cannot touch. Both ways give the same shifts (shifts/timeline.py).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from django.db import transaction
+from django.utils import timezone
+
+from linking.models import WorkProvider
+from shifts import store, timeline
+from shifts.models import ShiftRevision, ShiftRule, Stream
+from shifts.store import BEGINNING, StoredEvent, StreamRow
+from shifts.timeline import Decision, Event, Link, Shift, State, Stored
+from zego_api.ids import uuid7
+
+Cause = ShiftRevision.Cause
+
+
+@dataclass(slots=True)
+class Change:
+    """What is to be settled in one stream: events not stored yet, or a doubt from an instant on.
+
+    `doubt_from` is the earliest instant at which anything but the new events may have changed:
+    BEGINNING for all of it, None for nothing.
+    """
+
+    stream: StreamRow
+    events: list[Event] = field(default_factory=list)
+    doubt_from: datetime | None = None
+
+
+@dataclass(slots=True)
+class _Plan:
+    """From which state a stream is projected, and with which stored events besides the new ones."""
+
+    state: State
+    stored_after: datetime | None  # None: fold, without reading any history
+
+    @property
+    def shifts_since(self) -> datetime | None:
+        """Stored shifts from this login on are yielded again; None: none are."""
+        if self.state.login is not None:
+            return self.state.login.at
+        return None if self.stored_after is None else BEGINNING
+
+
+@dataclass(slots=True)
+class _Writes:
+    new: list[tuple[object, int, Shift]] = field(default_factory=list)
+    changed: list[Stored] = field(default_factory=list)
+    gone: list[object] = field(default_factory=list)
+    revisions: list[tuple[object, ...]] = field(default_factory=list)
+    decisions: dict[int, Decision] = field(default_factory=dict)
+    states: dict[int, State] = field(default_factory=dict)
+
+
+def settle(changes: Sequence[Change], *, cause: Cause, now: datetime) -> dict[int, Decision]:
+    """Write the shifts, revisions, outcomes and states that follow from `changes`.
+
+    The streams must be locked, and their work providers too (store.lock_work_providers). Returns the
+    decisions on the events that are not stored yet; the caller stores them.
+    """
+    streams = [change.stream for change in changes]
+    links = store.links_of(streams)
+    rules = store.rules_of(stream.work_provider_id for stream in streams)
+    withdrawn = store.withdrawn_of([stream.id for stream in streams])
+    plans = _plans(changes, links)
+    events = _stored_events(plans)
+    stored_shifts = store.shifts_since(
+        {key: since for key, plan in plans.items() if (since := plan.shifts_since) is not None}
+    )
+    new_decisions: dict[int, Decision] = {}
+    writes = _Writes()
+    for change in changes:
+        stream = change.stream
+        old_events = events.get(stream.id, [])
+        projection = timeline.project(
+            [*(old.event for old in old_events), *change.events],
+            links=links.get(stream.id, []),
+            rules=rules[stream.work_provider_id],
+            as_of=now,
+            state=plans[stream.id].state,
+            withdrawn=withdrawn.get(stream.id, frozenset()),
+        )
+        decisions = projection.decisions
+        new_decisions |= {event.id: decisions.pop(event.id) for event in change.events}
+        known = {old.event.id: old.decision for old in old_events}
+        writes.decisions |= {
+            key: decision for key, decision in decisions.items() if known.get(key) != decision
+        }
+        if projection.state != stream.state:
+            writes.states[stream.id] = projection.state
+        _compare(change, stored_shifts.get(stream.id, []), projection.shifts, writes, cause, now)
+    _write(writes)
+    return new_decisions
+
+
+def _plans(changes: Iterable[Change], links: Mapping[int, list[Link]]) -> dict[int, _Plan]:
+    plans: dict[int, _Plan] = {}
+    redo: dict[int, datetime] = {}
+    for change in changes:
+        stream = change.stream
+        if _can_fold(change, links.get(stream.id, [])):
+            plans[stream.id] = _Plan(stream.state, None)
+        else:
+            instants = [event.at for event in change.events]
+            if change.doubt_from is not None:
+                instants.append(change.doubt_from)
+            elif stream.state.login is not None:
+                instants.append(stream.state.login.at)
+            redo[stream.id] = min(instants)
+    found = store.restarts({key: at for key, at in redo.items() if at != BEGINNING}) if redo else {}
+    for stream_id in redo:
+        state = found.get(stream_id, timeline.CLOSED)
+        plans[stream_id] = _Plan(state, state.last_event_at or BEGINNING)
+    return plans
+
+
+def _can_fold(change: Change, links: Sequence[Link]) -> bool:
+    """Whether the state says all that the new events need to know of the past.
+
+    Not when one of them is not later than all before it; and not when the open login lies outside the
+    last link, or that has ended: then events already decided may turn out to come before a link.
+    """
+    state = change.stream.state
+    if change.doubt_from is not None:
+        return False
+    if state.last_event_at is not None and any(
+        event.at <= state.last_event_at for event in change.events
+    ):
+        return False
+    if state.login is None:
+        return True
+    return bool(links) and links[-1].ends_at is None and links[-1].starts_at <= state.login.at
+
+
+def _stored_events(plans: Mapping[int, _Plan]) -> dict[int, list[StoredEvent]]:
+    after = {key: plan.stored_after for key, plan in plans.items() if plan.stored_after is not None}
+    events: dict[int, list[StoredEvent]] = {}
+    if after:
+        for stored in store.events_after(after):
+            if stored.stream_id is not None:
+                events.setdefault(stored.stream_id, []).append(stored)
+    return events
+
+
+def _compare(
+    change: Change,
+    stored: Sequence[Stored],
+    shifts: Sequence[Shift],
+    writes: _Writes,
+    cause: Cause,
+    now: datetime,
+) -> None:
+    """Find out which rows are new, changed and gone, and what is worth a revision."""
+    stream_id = change.stream.id
+    taken = timeline.match(stored, shifts)
+    cover = sorted((shift.started_at, _end(shift, now) or now) for shift in shifts)
+
+    def revise(old: Stored, new: Shift | None) -> None:
+        old_end, old_reason = _end_as_of(old.shift, now)
+        new_end, new_reason = _end_as_of(new, now) if new else (None, "")
+        same_start = new is not None and new.started_at == old.shift.started_at
+        if same_start and (old_end is None or (old_end, old_reason) == (new_end, new_reason)):
+            return
+        writes.revisions.append(
+            (
+                old.id,
+                stream_id,
+                "AMENDED" if new else "REMOVED",
+                cause.value,
+                _cause_event(change, new),
+                old.shift.started_at,
+                old_end,
+                old_reason,
+                new.started_at if new else None,
+                new_end,
+                new_reason,
+                not _covers(cover, old.shift.started_at, old_end or now),
+                now,
+            )
+        )
+
+    for old, shift in zip(taken, shifts, strict=True):
+        if old is None:
+            writes.new.append((uuid7(), stream_id, shift))
+        elif old.shift != shift:
+            writes.changed.append(Stored(old.id, shift))
+            revise(old, shift)
+    kept = {old.id for old in taken if old is not None}
+    for old in stored:
+        if old.id not in kept:
+            writes.gone.append(old.id)
+            revise(old, None)
+
+
+def _end(shift: Shift, now: datetime) -> datetime | None:
+    return _end_as_of(shift, now)[0]
+
+
+def _end_as_of(shift: Shift, now: datetime) -> tuple[datetime | None, str]:
+    """As models.Shift.end_as_of: an open shift past its maximum reads as closed there."""
+    if shift.ended_at is None and shift.closes_at is not None and shift.closes_at <= now:
+        return shift.closes_at, "AUTO_CLOSED"
+    return shift.ended_at, shift.end_reason
+
+
+def _covers(cover: Iterable[tuple[datetime, datetime]], start: datetime, end: datetime) -> bool:
+    """Whether the intervals, in order, hold all of `[start, end)`."""
+    for begins, ends in cover:
+        if begins <= start < ends:
+            start = ends
+    return start >= end
+
+
+def _cause_event(change: Change, new: Shift | None) -> int | None:
+    """The new event that opened or ended the shift, else the last one that arrived."""
+    ids = [event.id for event in change.events]
+    named = [event_id for event_id in ids if new and event_id in (new.opened_by, new.ended_by)]
+    return max(named or ids, default=None)
+
+
+def _write(writes: _Writes) -> None:
+    store.delete_shifts(writes.gone)
+    store.update_shifts(writes.changed)
+    store.insert_shifts(writes.new)
+    store.insert_revisions(writes.revisions)
+    store.update_decisions(writes.decisions)
+    store.save_states(writes.states)
+
+
+def close_overdue(*, now: datetime, limit: int = 1000) -> int:
+    """R6 for open shifts past their maximum, some at a time; returns how many streams it settled."""
+    overdue = Stream.objects.filter(
+        shifts__ended_at__isnull=True, shifts__closes_at__lte=now
+    ).values_list("work_provider_id", "customer_id")[:limit]
+    with transaction.atomic():
+        keys = list(overdue)
+        store.lock_work_providers(provider for provider, _ in keys)
+        streams = store.lock_streams(keys)
+        settle([Change(stream) for stream in streams.values()], cause=Cause.CLOCK, now=now)
+    return len(keys)
+
+
+def change_rule(
+    work_provider: WorkProvider, max_shift_length: timedelta | None, *, now: datetime
+) -> ShiftRule:
+    """Set the longest shift for logins from `now` on; earlier ones keep the rule they had."""
+    with transaction.atomic():
+        store.lock_work_providers([work_provider.pk], exclusive=True)
+        rule = ShiftRule.objects.create(
+            work_provider=work_provider, max_shift_length=max_shift_length, valid_from=now
+        )
+        # Events ahead of the clock have been projected already, by the old rule.
+        ahead = Stream.objects.filter(work_provider=work_provider, last_event_at__gte=now)
+        resettle(ahead.values_list("work_provider_id", "customer_id"), now, Cause.RULE, now=now)
+    return rule
+
+
+def resettle(
+    keys: Iterable[store.StreamKey],
+    doubt_from: datetime,
+    cause: Cause,
+    *,
+    now: datetime | None = None,
+) -> None:
+    """Project some streams again from an instant on; in a transaction, work providers locked."""
+    streams = store.lock_streams(keys)
+    settle(
+        [Change(stream, doubt_from=doubt_from) for stream in streams.values()],
+        cause=cause,
+        now=now or timezone.now(),
+    )

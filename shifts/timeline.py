@@ -1,0 +1,455 @@
+"""Shifts as a pure function of a stream's events (docs/domain.md, R1 to R14). No Django here.
+
+`project` goes through the events of one stream in time order, opens and closes raw shifts, and
+clips them to the stream's links. Started from nothing with every event, or from the `State` that an
+earlier call returned with only the events after it, it gives the same shifts: a fold is a projection
+that was interrupted. All instants are aware datetimes; every interval is half-open.
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence, Set
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from operator import attrgetter, itemgetter
+from typing import NamedTuple
+
+LOGIN, LOGOUT = "login", "logout"
+_FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
+
+
+class Event(NamedTuple):
+    """One login or logout as the projection sees it; `known_at` is when the service received it."""
+
+    id: int
+    kind: str
+    at: datetime
+    known_at: datetime
+    is_ops: bool = False
+
+
+class Link(NamedTuple):
+    """An interval of consent, and when the service heard of its two ends."""
+
+    id: int
+    starts_at: datetime
+    ends_at: datetime | None
+    start_known_at: datetime
+    end_known_at: datetime | None = None
+
+
+class Rule(NamedTuple):
+    """The longest shift for logins from `valid_from` on; None is no maximum."""
+
+    valid_from: datetime
+    max_shift_length: timedelta | None
+
+
+class Rules:
+    """A work provider's rules in force at each instant; `default` before the first of them."""
+
+    def __init__(self, default: timedelta | None, rules: Iterable[Rule] = ()) -> None:
+        ordered = sorted(rules, key=attrgetter("valid_from"))
+        self._from = [rule.valid_from for rule in ordered]
+        self._lengths = [default, *(rule.max_shift_length for rule in ordered)]
+
+    def closes_at(self, login_at: datetime) -> datetime | None:
+        """When a shift that a login at `login_at` opens ends by itself; None for never."""
+        length = self._lengths[bisect_right(self._from, login_at)]
+        return None if length is None else login_at + length
+
+
+class Login(NamedTuple):
+    """A login that the state remembers."""
+
+    at: datetime
+    event_id: int
+    known_at: datetime
+
+
+class State(NamedTuple):
+    """What the next event is folded onto: the open login, if any, and the latest ignored since.
+
+    A stream whose maximum has passed without a word stays open here: only the next event tells
+    whether that was the end (R5) or the driver had logged in again (R7).
+    """
+
+    login: Login | None = None
+    ignored: Login | None = None
+    last_event_at: datetime | None = None
+
+
+CLOSED = State()
+
+
+class Decision(NamedTuple):
+    """The outcome of one event and its reason ("" where it has none)."""
+
+    outcome: str
+    reason: str = ""
+    after_ignored_login: bool = False
+
+
+APPLIED = Decision("APPLIED")
+DUPLICATE = Decision("DUPLICATE")
+WITHDRAWN = Decision("WITHDRAWN")
+REPEATED_LOGIN = Decision("IGNORED", "REPEATED_LOGIN")
+ZERO_LENGTH = Decision("IGNORED", "ZERO_LENGTH")
+NO_OPEN_SHIFT = Decision("ORPHAN", "NO_OPEN_SHIFT")
+BEYOND_MAX_LENGTH = Decision("ORPHAN", "BEYOND_MAX_LENGTH")
+COVER_MAY_BE_MISSING = Decision("ORPHAN", "BEYOND_MAX_LENGTH", after_ignored_login=True)
+BEFORE_LINK = Decision("REJECTED", "BEFORE_LINK")
+
+
+class Shift(NamedTuple):
+    """A shift as it is stored: a raw shift clipped to one link."""
+
+    link_id: int
+    started_at: datetime
+    ended_at: datetime | None
+    end_reason: str
+    start_clipped: bool
+    is_continuation: bool
+    login_at: datetime
+    closes_at: datetime | None
+    opened_by: int
+    ended_by: int | None
+    start_known_at: datetime
+    end_known_at: datetime | None
+
+
+class Projection(NamedTuple):
+    """Shifts in time order, the decision on each event given, and the state to fold onto next."""
+
+    shifts: list[Shift]
+    decisions: dict[int, Decision]
+    state: State
+
+
+class _Raw:
+    """A shift before clipping; filled in when it closes."""
+
+    __slots__ = (
+        "closes_at",
+        "end_known_at",
+        "end_reason",
+        "ended_at",
+        "ended_by",
+        "is_continuation",
+        "login",
+        "started_at",
+    )
+
+    def __init__(
+        self, login: Login, closes_at: datetime | None, started_at: datetime | None = None
+    ) -> None:
+        self.login = login
+        self.closes_at = closes_at
+        self.started_at = started_at or login.at
+        self.is_continuation = started_at is not None
+        self.ended_at: datetime | None = None
+        self.ended_by: int | None = None
+        self.end_reason = ""
+        self.end_known_at: datetime | None = None
+
+    def log_out(self, side: "_Side") -> None:
+        self.ended_at = side.event.at
+        self.ended_by = side.event.id
+        self.end_reason = "OPS" if side.event.is_ops else "LOGOUT"
+        self.end_known_at = side.known_at
+
+    def auto_close(self, at: datetime) -> None:
+        self.ended_at = at
+        self.end_reason = "AUTO_CLOSED"
+        self.end_known_at = max(at, self.login.known_at)
+
+    def reaches(self, instant: datetime) -> bool:
+        """Whether it is still running at some instant after `instant`, at the latest possible."""
+        end = self.ended_at or self.closes_at
+        return end is None or end > instant
+
+
+class _Side:
+    """All copies of one kind of event at one instant; the first one received stands for them."""
+
+    __slots__ = ("decision", "event", "ids", "known_at", "shift")
+
+    def __init__(self, copies: list[Event]) -> None:
+        if len(copies) > 1:
+            copies.sort(key=lambda event: (event.is_ops, event.known_at, event.id))
+        self.event = copies[0]
+        self.ids = [event.id for event in copies]
+        self.known_at = min(event.known_at for event in copies)
+        self.decision = APPLIED
+        self.shift: _Raw | None = None
+
+    def login(self) -> Login:
+        return Login(self.event.at, self.event.id, self.known_at)
+
+
+class _Moment(NamedTuple):
+    at: datetime
+    login: _Side | None
+    logout: _Side | None
+
+
+def project(
+    events: Iterable[Event],
+    *,
+    links: Sequence[Link],
+    rules: Rules,
+    as_of: datetime,
+    state: State = CLOSED,
+    withdrawn: Set[tuple[str, datetime]] = frozenset(),
+) -> Projection:
+    """Compute the shifts of one stream.
+
+    `events` are all those after `state.last_event_at`, in any order; `links` are all of the
+    stream's, in time order and without overlap; `withdrawn` holds (kind, instant). `as_of` decides
+    R6 alone. The shifts returned begin with the one that is open in `state`.
+    """
+    decisions: dict[int, Decision] = {}
+    moments = _moments(events, withdrawn, decisions)
+    machine = _Machine(rules, state)
+    for moment in moments:
+        machine.step(moment)
+    machine.run_out(as_of)
+    for moment in moments:
+        for side in (moment.login, moment.logout):
+            if side is not None:
+                _decide(side, links, decisions)
+    if machine.counted is not None:
+        decisions[machine.counted.event_id] = APPLIED
+    shifts = [shift for raw in machine.raws for shift in _clip(raw, links)]
+    return Projection(shifts, decisions, machine.state())
+
+
+def state_at(login_at: datetime, event_id: int, known_at: datetime) -> State:
+    """The state just after the login that opened a stored, unclipped shift.
+
+    Whatever came before, that login left the stream open since then with nothing ignored: a late
+    event after it needs no older history.
+    """
+    return State(Login(login_at, event_id, known_at), None, login_at)
+
+
+def _moments(
+    events: Iterable[Event],
+    withdrawn: Set[tuple[str, datetime]],
+    decisions: dict[int, Decision],
+) -> list[_Moment]:
+    """The events by instant; those withdrawn are decided here and take no part (R14)."""
+    ordered = sorted(events, key=attrgetter("at"))
+    if withdrawn:
+        struck = [event for event in ordered if (event.kind, event.at) in withdrawn]
+        decisions.update((event.id, WITHDRAWN) for event in struck)
+        ordered = [event for event in ordered if (event.kind, event.at) not in withdrawn]
+    moments = []
+    for at, group in groupby(ordered, key=attrgetter("at")):
+        copies = list(group)
+        logins = [event for event in copies if event.kind == LOGIN]
+        logouts = [event for event in copies if event.kind == LOGOUT]
+        moments.append(
+            _Moment(at, _Side(logins) if logins else None, _Side(logouts) if logouts else None)
+        )
+    return moments
+
+
+class _Machine:
+    """Opens and closes raw shifts, moment by moment (R1 to R12).
+
+    R13 needs no code: it is what R1 and R4 give when the older login is among the events.
+    """
+
+    def __init__(self, rules: Rules, state: State) -> None:
+        self.rules = rules
+        self.raws: list[_Raw] = []
+        self.open: _Raw | None = None
+        self.ignored = state.ignored
+        self.ignored_side: _Side | None = None  # None: ignored before this projection began
+        self.counted: Login | None = None  # the state's ignored login, where R7 made it count
+        self.last_event_at = state.last_event_at
+        if state.login is not None:
+            self._open(state.login)
+            self.ignored = state.ignored
+
+    def step(self, moment: _Moment) -> None:
+        self.last_event_at = moment.at
+        login, logout = moment.login, moment.logout
+        limit = self._limit()
+        if limit is not None and (moment.at > limit or (moment.at == limit and logout is None)):
+            logout = self._apply_past_maximum(limit, login, logout)
+        elif self.open is not None:
+            if logout is None:
+                self._ignore(login)  # R4
+                return
+            self._log_out(self.open, logout)  # R2; a login at the same instant follows (R11)
+            self.open = logout = None
+        if login is not None and logout is not None:
+            login.decision = logout.decision = ZERO_LENGTH  # R12
+        elif login is not None:
+            login.shift = self._open(login.login())  # R1
+        elif logout is not None:
+            logout.decision = NO_OPEN_SHIFT  # R9, R10
+
+    def run_out(self, as_of: datetime) -> None:
+        """R6, after the last moment; the state stays open."""
+        limit = self._limit()
+        if self.open is not None and limit is not None and as_of >= limit:
+            self.open.auto_close(limit)
+
+    def state(self) -> State:
+        if self.open is None:
+            return State(last_event_at=self.last_event_at)
+        return State(self.open.login, self.ignored, self.last_event_at)
+
+    def _open(self, login: Login) -> _Raw:
+        self.open = _Raw(login, self.rules.closes_at(login.at))
+        self.raws.append(self.open)
+        self.ignored = self.ignored_side = None
+        return self.open
+
+    def _ignore(self, login: _Side | None) -> None:
+        if login is not None:
+            login.decision, login.shift = REPEATED_LOGIN, self.open
+            self.ignored, self.ignored_side = login.login(), login
+
+    @staticmethod
+    def _log_out(shift: _Raw, logout: _Side) -> None:
+        shift.log_out(logout)
+        logout.shift = shift
+
+    def _limit(self) -> datetime | None:
+        return None if self.open is None else self.open.closes_at
+
+    def _apply_past_maximum(
+        self, limit: datetime, login: _Side | None, logout: _Side | None
+    ) -> _Side | None:
+        """R5, then R7; returns the logout if it is still to be applied to a closed stream."""
+        if self.open is not None:
+            self.open.auto_close(limit)
+        self.open = None
+        if logout is None:
+            return None
+        if self.ignored is not None:
+            again_closes_at = self.rules.closes_at(self.ignored.at)
+            if again_closes_at is None or logout.event.at <= again_closes_at:
+                self._continue(self.ignored, limit, logout)
+                return None
+        if login is not None:
+            return logout
+        logout.decision = BEYOND_MAX_LENGTH if self.ignored is None else COVER_MAY_BE_MISSING
+        return None
+
+    def _continue(self, ignored: Login, started_at: datetime, logout: _Side) -> None:
+        """R7: the driver had logged in again; a second shift follows the first without a gap."""
+        second = _Raw(ignored, self.rules.closes_at(ignored.at), started_at)
+        self._log_out(second, logout)
+        self.raws.append(second)
+        if self.ignored_side is None:
+            self.counted = ignored
+        else:
+            self.ignored_side.decision, self.ignored_side.shift = APPLIED, second
+
+
+def _decide(side: _Side, links: Sequence[Link], decisions: dict[int, Decision]) -> None:
+    """Write the decision on every copy of a side (R3)."""
+    if _is_before_link(side, links):
+        decisions.update(dict.fromkeys(side.ids, BEFORE_LINK))
+        return
+    decisions[side.ids[0]] = side.decision
+    for copy in side.ids[1:]:
+        decisions[copy] = DUPLICATE
+
+
+def _is_before_link(side: _Side, links: Sequence[Link]) -> bool:
+    at = side.event.at
+    for link in links:
+        if link.ends_at is None or at < link.ends_at:  # the link that holds it, else the next one
+            if link.starts_at <= at:
+                return False
+            return side.shift is None or not side.shift.reaches(link.starts_at)
+    return True
+
+
+def _clip(raw: _Raw, links: Sequence[Link]) -> Iterable[Shift]:
+    """The parts of a raw shift that lie within links."""
+    for link in links:
+        if raw.ended_at is not None and raw.ended_at <= link.starts_at:
+            return
+        start = max(raw.started_at, link.starts_at)
+        if not raw.reaches(start) or (link.ends_at is not None and link.ends_at <= start):
+            continue
+        end, reason, ended_by = raw.ended_at, raw.end_reason, raw.ended_by
+        end_known_at = raw.end_known_at
+        latest = raw.ended_at or raw.closes_at
+        if link.ends_at is not None and (latest is None or link.ends_at < latest):
+            end, reason, ended_by, end_known_at = link.ends_at, "UNLINKED", None, link.end_known_at
+        clipped = link.starts_at > raw.started_at
+        known_at = max(raw.login.known_at, link.start_known_at) if clipped else raw.login.known_at
+        yield Shift(
+            link_id=link.id,
+            started_at=start,
+            ended_at=end,
+            end_reason=reason,
+            start_clipped=clipped,
+            is_continuation=raw.is_continuation,
+            login_at=raw.login.at,
+            closes_at=raw.closes_at,
+            opened_by=raw.login.event_id,
+            ended_by=ended_by,
+            start_known_at=known_at,
+            end_known_at=end_known_at,
+        )
+
+
+class Stored(NamedTuple):
+    """A shift in the database: its identity and what it says now."""
+
+    id: object
+    shift: Shift
+
+
+_AGREEMENTS: list[Callable[[Shift, Shift], bool]] = [
+    lambda old, new: old.opened_by == new.opened_by and old.link_id == new.link_id,
+    lambda old, new: old.opened_by == new.opened_by,
+    lambda old, new: old.ended_by == new.ended_by is not None,
+]
+
+
+def match(stored: Sequence[Stored], shifts: Sequence[Shift]) -> list[Stored | None]:
+    """Which stored shift each of `shifts` takes over, None for a new one.
+
+    The one with the same opening event, else with the same ending event, else the one it overlaps
+    most. Stored shifts that nobody takes over are no longer yielded.
+    """
+    taken: list[Stored | None] = [None] * len(shifts)
+    left = list(stored)
+    for agrees in _AGREEMENTS:
+        for index, shift in enumerate(shifts):
+            found = next((old for old in left if agrees(old.shift, shift)), None)
+            if taken[index] is None and found is not None:
+                taken[index] = found
+                left.remove(found)
+    while left and (best := _most_overlapping(left, shifts, taken)):
+        index, old = best
+        taken[index] = old
+        left.remove(old)
+    return taken
+
+
+def _most_overlapping(
+    left: Sequence[Stored], shifts: Sequence[Shift], taken: Sequence[Stored | None]
+) -> tuple[int, Stored] | None:
+    pairs = [
+        (_overlap(old.shift, shift), index, old)
+        for index, shift in enumerate(shifts)
+        if taken[index] is None
+        for old in left
+    ]
+    length, index, old = max(pairs, key=itemgetter(0), default=(timedelta(0), 0, None))
+    return (index, old) if old is not None and length > timedelta(0) else None
+
+
+def _overlap(one: Shift, other: Shift) -> timedelta:
+    start = max(one.started_at, other.started_at)
+    return min(shift.ended_at or shift.closes_at or _FOREVER for shift in (one, other)) - start

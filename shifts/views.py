@@ -1,0 +1,59 @@
+"""The four addresses that work providers post to."""
+
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import RequestDataTooBig
+from django.http import HttpResponse
+from django.utils import timezone
+from rest_framework.exceptions import MethodNotAllowed
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from shifts.accept import accept
+from zego_api.errors import LENGTH_REQUIRED, TOO_LARGE, ApiError
+from zego_api.middleware import request_id_of
+
+# To the letter what the specification's scripts print; its table has it without the space.
+PENDING = b'{"status": "PENDING"}'
+
+
+class EventsView(APIView):
+    """POST one event, or a batch of them, of one kind.
+
+    The body is read as JSON whatever Content-Type says, so no DRF parser takes part.
+    """
+
+    http_method_names = ["post"]
+    kind = ""
+    is_batch = False
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """405 comes before 401: no key makes a wrong method right."""
+        if request.method != "POST":
+            raise MethodNotAllowed(str(request.method))
+        super().initial(request, *args, **kwargs)
+
+    def post(self, request: Request) -> HttpResponse:
+        accept(
+            request.user,  # type: ignore[arg-type]
+            kind=self.kind,
+            is_batch=self.is_batch,
+            body=read_body(request),
+            request_id=request_id_of(request._request),  # noqa: SLF001
+            now=timezone.now(),
+        )
+        return HttpResponse(PENDING, status=202, content_type="application/json")
+
+
+def read_body(request: Request) -> bytes:
+    """The raw body; ApiError 411 without a length, 413 when it is too large, before reading it."""
+    length = request.META.get("CONTENT_LENGTH") or ""
+    if request.META.get("HTTP_TRANSFER_ENCODING"):
+        raise ApiError(LENGTH_REQUIRED)
+    if length.isdigit() and int(length) > settings.BODY_MAX_BYTES:
+        raise ApiError(TOO_LARGE)
+    try:
+        return request._request.body  # noqa: SLF001
+    except RequestDataTooBig:
+        raise ApiError(TOO_LARGE) from None

@@ -1,0 +1,106 @@
+"""System checks: a start that would lose data or be insecure is refused, with a hint.
+
+They run before every `manage.py` command; those of the database run in `migrate` and `web`.
+"""
+
+import importlib.util
+from collections.abc import Iterable
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Tags, register
+from django.db import Error as DatabaseError
+from django.db import connection
+
+MIN_SECRET_LENGTH = 50
+_DURABLE = {
+    "fsync": {"on"},
+    "full_page_writes": {"on"},
+    "synchronous_commit": {"on", "local", "remote_write", "remote_apply"},
+}
+
+
+@register(Tags.security)
+def secret_key(**kwargs: Any) -> Iterable[CheckMessage]:
+    """A missing or guessable key lets anybody sign in as anybody."""
+    key = settings.SECRET_KEY
+    if len(key) < MIN_SECRET_LENGTH or len(set(key)) < 5 or key.startswith("django-insecure-"):
+        yield Error(
+            f"SECRET_KEY is missing or weak: it needs at least {MIN_SECRET_LENGTH} random characters.",
+            hint='Make one with: python -c "import secrets; print(secrets.token_urlsafe(64))"',
+            id="zego.E001",
+        )
+
+
+@register(Tags.security)
+def hosts(**kwargs: Any) -> Iterable[CheckMessage]:
+    """Host headers end up in links that are mailed to people."""
+    if not settings.ALLOWED_HOSTS or "*" in settings.ALLOWED_HOSTS:
+        yield Error(
+            "ALLOWED_HOSTS must name the hosts that this service answers to.",
+            hint="Set ALLOWED_HOSTS=api.example.com,... (commas between; * is refused).",
+            id="zego.E002",
+        )
+    local = {"localhost", "127.0.0.1", "[::1]", "testserver"}
+    if settings.INSECURE_HTTP and not set(settings.ALLOWED_HOSTS) <= local:
+        yield Error(
+            "INSECURE_HTTP is for this machine alone, but ALLOWED_HOSTS names others.",
+            hint="Unset INSECURE_HTTP and let a proxy speak TLS.",
+            id="zego.E003",
+        )
+
+
+@register()
+def addresses(**kwargs: Any) -> Iterable[CheckMessage]:
+    """Without a database nothing can be kept; without a broker nothing is digested at once."""
+    if not settings.DATABASES.get("default", {}).get("ENGINE"):
+        yield Error(
+            "DATABASE_URL is not set.",
+            hint="`make run` sets up a database of its own; elsewhere: "
+            "DATABASE_URL=postgres://user:password@host:5432/name",
+            id="zego.E004",
+        )
+    elif connection.vendor != "postgresql":
+        yield Error("DATABASE_URL must name a PostgreSQL database.", id="zego.E005")
+    if not settings.REDIS_URL:
+        yield Error(
+            "REDIS_URL is not set.",
+            hint="`make run` sets up a Valkey of its own; elsewhere: REDIS_URL=redis://host:6379/0",
+            id="zego.E006",
+        )
+
+
+@register()
+def driver(**kwargs: Any) -> Iterable[CheckMessage]:
+    """The digest speaks psycopg2; with psycopg 3 installed beside it Django would silently use that."""
+    if importlib.util.find_spec("psycopg") is not None:
+        yield Error(
+            "psycopg (version 3) is installed, and Django would use it instead of psycopg2.",
+            hint="pip uninstall psycopg",
+            id="zego.E007",
+        )
+
+
+@register(Tags.database)
+def durability(databases: Iterable[str] | None = None, **kwargs: Any) -> Iterable[CheckMessage]:
+    """A 202 promises that the row survives a crash; a database that lies about that is refused.
+
+    One that is away cannot be asked; the service then starts, and answers 503 until it is back.
+    """
+    if "default" not in (databases or ()):
+        return
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT name, setting FROM pg_settings WHERE name = ANY(%s)", [list(_DURABLE)]
+            )
+            found = dict(cursor.fetchall())
+    except DatabaseError:
+        return
+    for name, allowed in _DURABLE.items():
+        if found.get(name) not in allowed:
+            yield Error(
+                f"PostgreSQL runs with {name}={found.get(name)}: a crash would lose accepted events.",
+                hint=f"Set {name}=on on the server, the database and the role.",
+                id="zego.E008",
+            )

@@ -1,0 +1,47 @@
+"""Logs as one line an event: JSON for machines, or short coloured lines for `make run`."""
+
+import logging.config
+from typing import Any
+
+import structlog
+
+
+def configure(config: dict[str, Any]) -> None:
+    """Django's LOGGING_CONFIG: `config` holds `level` and `format` ("json" or "console")."""
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    renderer: list[Any] = (
+        [structlog.dev.ConsoleRenderer(colors=False)]
+        if config["format"] == "console"
+        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+    )
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    logging.config.dictConfig(
+        {
+            "version": 1,
+            "disable_existing_loggers": False,
+            "formatters": {
+                "line": {
+                    "()": structlog.stdlib.ProcessorFormatter,
+                    "foreign_pre_chain": shared,
+                    "processors": [
+                        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                        *renderer,
+                    ],
+                }
+            },
+            "handlers": {"stdout": {"class": "logging.StreamHandler", "formatter": "line"}},
+            "root": {"handlers": ["stdout"], "level": config["level"]},
+            # A 4xx is the client's business and is answered; a 500 is logged with its traceback.
+            "loggers": {"django.request": {"level": "ERROR"}},
+        }
+    )

@@ -1,0 +1,26 @@
+"""`manage.py web`: the HTTP server, with the settings that go with this service."""
+
+import os
+import sys
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand
+
+
+class Command(BaseCommand):
+    help = "Serve HTTP on HOST:PORT with WEB_WORKERS processes of WEB_THREADS threads each."
+
+    def handle(self, **options: Any) -> None:
+        self.check(include_deployment_checks=not settings.INSECURE_HTTP)
+        command = [
+            *(sys.executable, "-m", "granian", "zego_api.wsgi:application"),
+            *("--interface", "wsgi", "--http", "1"),
+            *("--host", settings.HOST, "--port", str(settings.PORT)),
+            *("--workers", str(settings.WEB_WORKERS)),
+            *("--blocking-threads", str(settings.WEB_THREADS)),
+            "--respawn-failed-workers",
+            *("--workers-kill-timeout", "30"),
+            *("--log-level", "warning"),
+        ]
+        os.execv(sys.executable, command)  # noqa: S606 (a fixed command, without a shell)

@@ -1,0 +1,21 @@
+"""`manage.py worker`: the Celery worker that digests, with the settings that go with it."""
+
+import os
+import sys
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand
+
+
+class Command(BaseCommand):
+    help = "Digest submissions as wake-ups come in, in WORKER_CONCURRENCY processes."
+
+    def handle(self, **options: Any) -> None:
+        command = [
+            *(sys.executable, "-m", "celery", "--app", "zego_api", "worker"),
+            *("--concurrency", str(settings.WORKER_CONCURRENCY)),
+            *("--without-gossip", "--without-mingle"),
+            *("--loglevel", settings.LOG_LEVEL.lower()),
+        ]
+        os.execv(sys.executable, command)  # noqa: S606 (a fixed command, without a shell)
