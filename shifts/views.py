@@ -7,6 +7,8 @@ from django.core.exceptions import RequestDataTooBig
 from django.http import HttpResponse
 from django.utils import timezone
 from rest_framework.exceptions import MethodNotAllowed
+from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
@@ -18,6 +20,18 @@ from zego_api.middleware import request_id_of
 PENDING = b'{"status": "PENDING"}'
 
 
+class AnyAccept(BaseContentNegotiation):
+    """Answers are JSON whatever Accept asks for; a 406 would help nobody."""
+
+    def select_parser(self, request: Request, parsers: Any) -> None:
+        return None
+
+    def select_renderer(
+        self, request: Request, renderers: Any, format_suffix: str | None = None
+    ) -> tuple[BaseRenderer, str]:
+        return renderers[0], renderers[0].media_type
+
+
 class EventsView(APIView):
     """POST one event, or a batch of them, of one kind.
 
@@ -25,6 +39,7 @@ class EventsView(APIView):
     """
 
     http_method_names = ["post"]
+    content_negotiation_class = AnyAccept
     kind = ""
     is_batch = False
 

@@ -42,6 +42,11 @@ def configure(config: dict[str, Any]) -> None:
             "handlers": {"stdout": {"class": "logging.StreamHandler", "formatter": "line"}},
             "root": {"handlers": ["stdout"], "level": config["level"]},
             # A 4xx is the client's business and is answered; a 500 is logged with its traceback.
-            "loggers": {"django.request": {"level": "ERROR"}},
+            # Celery's two lines a wake-up say nothing that the digest's own line does not.
+            "loggers": {
+                "django.request": {"level": "ERROR"},
+                "celery.worker.strategy": {"level": "WARNING"},
+                "celery.app.trace": {"level": "WARNING"},
+            },
         }
     )
