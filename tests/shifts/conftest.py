@@ -1,5 +1,6 @@
 """Fixtures of the shift tests."""
 
+import os
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -7,7 +8,8 @@ import pytest
 from django.db import connection
 from pytest_django import DjangoDbBlocker
 
-from tests.running import Service
+from shifts.models import Submission
+from tests.running import Service, empty_redis, fresh_database
 from tests.shifts.live import Live
 
 
@@ -16,6 +18,30 @@ def orm(service: Service, django_db_blocker: DjangoDbBlocker) -> Iterator[Servic
     """Django in this process, on the running service's own database, with real commits."""
     with pointed_at(service.env["DATABASE_URL"], django_db_blocker):
         yield service
+
+
+@pytest.fixture(scope="session")
+def idle_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service on a migrated database of its own, of which nothing runs until a test starts it."""
+    directory = tmp_path_factory.mktemp("idle")
+    with (
+        fresh_database(os.environ["DATABASE_URL"]) as database_url,
+        empty_redis(os.environ["REDIS_URL"]) as redis_url,
+    ):
+        service = Service(directory, database_url, redis_url)
+        service.manage("migrate", "--verbosity", "0")
+        yield service
+
+
+@pytest.fixture
+def quiet(idle_service: Service, django_db_blocker: DjangoDbBlocker) -> Iterator[Service]:
+    """Django in this process on a database that nobody else digests; empty of submissions."""
+    with pointed_at(idle_service.env["DATABASE_URL"], django_db_blocker):
+        Submission.objects.all().delete()
+        try:
+            yield idle_service
+        finally:
+            idle_service.kill()
 
 
 @pytest.fixture

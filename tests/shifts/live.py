@@ -20,7 +20,7 @@ _serial = count(1)
 
 
 def at(clock: str, *, day: int = 0) -> datetime:
-    """An instant of a day long past, on which every maximum has run out; "25:00" is the next day's 01:00."""
+    """An instant of a day long past; "25:00" is 01:00 on the next day."""
     hours, minutes, *seconds = (int(part) for part in clock.split(":"))
     return DAY + timedelta(days=day, hours=hours, minutes=minutes, seconds=sum(seconds))
 
@@ -44,7 +44,9 @@ class Driver:
     def shifts(self) -> list[tuple[datetime, datetime | None, str]]:
         """(start, end, end reason) as stored, in time order."""
         return list(
-            self._shifts().values_list("started_at", "ended_at", "end_reason").order_by("started_at")
+            self._shifts()
+            .values_list("started_at", "ended_at", "end_reason")
+            .order_by("started_at")
         )
 
     def shift(self) -> Shift:
@@ -86,7 +88,9 @@ class Live:
         _, self.key = keys.issue(self.work_provider)
 
     def customer(self) -> Customer:
-        user = User.objects.create(username=f"customer-{next(_serial)}-{timezone.now().timestamp()}")
+        user = User.objects.create(
+            username=f"customer-{next(_serial)}-{timezone.now().timestamp()}"
+        )
         return Customer.objects.create(user=user)
 
     def driver(
@@ -135,4 +139,3 @@ class Live:
             work_provider=self.work_provider, digested_at=None, failed_at=None
         )
         wait_until(lambda: not pending.exists(), within, "the digest")
-

@@ -1,0 +1,385 @@
+"""The digest: claims, leases, failures and races, on a real database with real workers."""
+
+import json
+import random
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.db import OperationalError, connection, transaction
+from django.utils import timezone
+from hypothesis import HealthCheck, example, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from linking import keys
+from shifts import digest, settle, timeline
+from shifts.accept import accept
+from shifts.digest import CLAIM_SIZES, MAX_ATTEMPTS, claim_pending, digest_claim, digest_pending
+from shifts.models import Shift, ShiftEvent, Stream, Submission
+from tests.running import Service, autocommit, wait_until
+from tests.shifts.live import Driver, Live, at
+from zego_api.ids import uuid7
+
+Row = tuple[str, str, datetime]
+
+
+class Platform(Live):
+    """A work provider whose requests are accepted in this process, with nobody to digest them."""
+
+    def accept(self, *rows: Row, is_batch: bool = True, kind: str = "") -> Submission:
+        """One request of (kind, driver id, instant) rows, all of one kind."""
+        credentials = keys.verify(self.key, now=timezone.now())
+        assert credentials is not None
+        items = [{"driverId": driver, "timestamp": when.isoformat()} for _, driver, when in rows]
+        return accept(
+            credentials,
+            kind=kind or rows[0][0],
+            is_batch=is_batch,
+            body=json.dumps(items if is_batch else items[0]).encode(),
+            request_id=uuid7(),
+            now=timezone.now(),
+        )
+
+
+@pytest.fixture
+def platform(quiet: Service) -> Platform:
+    return Platform(quiet)
+
+
+def drain() -> None:
+    while digest_pending():
+        pass
+
+
+def in_threads(*calls: Callable[[], object]) -> list[BaseException]:
+    """Run all at once, each on a connection of its own; returns what they raised."""
+    errors: list[BaseException] = []
+    barrier = threading.Barrier(len(calls))
+
+    def run(call: Callable[[], object]) -> None:
+        try:
+            barrier.wait()
+            call()
+        except BaseException as error:
+            errors.append(error)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=run, args=[call]) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return errors
+
+
+def test_every_event_of_a_digested_submission_has_one_outcome(platform: Platform) -> None:
+    driver = platform.driver()
+    submission = platform.accept(
+        ("login", driver.id, at("09:00")),
+        ("login", driver.id, at("09:00")),
+        ("login", "nobody", at("09:00")),
+    )
+    assert submission.status == "PENDING"
+    drain()
+    submission.refresh_from_db()
+    assert submission.status == "DIGESTED"
+    outcomes = ShiftEvent.objects.filter(submission=submission).order_by("id")
+    assert list(outcomes.values_list("outcome", flat=True)) == ["APPLIED", "DUPLICATE", "HELD"]
+
+
+def test_a_submission_cannot_be_digested_twice(platform: Platform) -> None:
+    driver = platform.driver()
+    platform.accept(("login", driver.id, at("09:00")))
+    claim = claim_pending()
+    assert claim is not None
+    with transaction.atomic():
+        assert digest_claim(claim, now=timezone.now()) == 1
+    with transaction.atomic():
+        assert digest_claim(claim, now=timezone.now()) == 0
+    assert ShiftEvent.objects.filter(driver_id=driver.id).count() == 1
+
+
+def test_the_number_of_queries_does_not_grow_with_the_batch(platform: Platform) -> None:
+    from django.test.utils import CaptureQueriesContext
+
+    def queries(count: int) -> int:
+        drivers = [platform.driver().id for _ in range(count)]
+        platform.accept(*[("login", driver, at("09:00")) for driver in drivers])
+        platform.accept(*[("logout", driver, at("08:00")) for driver in drivers])
+        with CaptureQueriesContext(
+            connection,
+        ) as captured:
+            drain()
+        return len(captured)
+
+    assert queries(3) == queries(60)
+
+
+def test_two_workers_never_claim_the_same_submission(platform: Platform) -> None:
+    for _ in range(20):
+        platform.accept(("login", "nobody", at("09:00")))
+    first, second = claim_pending(), claim_pending()
+    assert first is not None
+    assert len(first.submission_ids) == 20
+    assert second is None
+
+
+def test_many_workers_on_the_same_drivers_give_the_shifts_of_one(platform: Platform) -> None:
+    drivers = [platform.driver() for _ in range(5)]
+    rows: list[Row] = []
+    for driver in drivers:
+        for day in range(6):
+            rows += [
+                ("login", driver.id, at("09:00", day=day)),
+                ("logout", driver.id, at("17:00", day=day)),
+            ]
+            rows += [("login", driver.id, at("12:00", day=day))]
+    random.Random(7).shuffle(rows)
+    for row in rows:
+        platform.accept(row, is_batch=False)
+    original, digest.CLAIM_SIZES = digest.CLAIM_SIZES, (3, 3, 1)
+    try:
+        errors = in_threads(*[drain] * 4)
+    finally:
+        digest.CLAIM_SIZES = original
+    assert errors == []
+    for driver in drivers:
+        assert driver.shifts() == [
+            (at("09:00", day=day), at("17:00", day=day), "LOGOUT") for day in range(6)
+        ]
+        assert set(driver.outcomes()) == {
+            "login APPLIED",
+            "logout APPLIED",
+            "login IGNORED/REPEATED_LOGIN",
+        }
+
+
+def test_a_link_made_while_its_events_are_being_digested(platform: Platform) -> None:
+    """Whichever wins, the events count in the end, without the sweeper's help."""
+    for number in range(25):
+        name = f"racer {number}"
+        customer = platform.customer()
+        platform.accept(("login", name, at("09:00")))
+        platform.accept(("logout", name, at("17:00")))
+        made: list[Driver] = []
+
+        def link(name: str = name, made: list[Driver] = made, customer: object = customer) -> None:
+            made.append(platform.driver(driver_id=name, customer=customer))  # type: ignore[arg-type]
+
+        assert in_threads(drain, link, drain) == []
+        assert made[0].shifts() == [(at("09:00"), at("17:00"), "LOGOUT")]
+
+
+def test_an_unlinking_while_events_are_being_digested(platform: Platform) -> None:
+    for _ in range(15):
+        driver = platform.driver()
+        platform.accept(("login", driver.id, at("09:00")))
+        platform.accept(("logout", driver.id, at("17:00")))
+
+        def unlink(driver: Driver = driver) -> None:
+            driver.link.unlinked_at = at("12:00")
+            driver.link.save()
+
+        assert in_threads(drain, unlink) == []
+        assert driver.shifts() == [(at("09:00"), at("12:00"), "UNLINKED")]
+        assert driver.outcomes() == ["login APPLIED", "logout IGNORED/AFTER_UNLINK"]
+
+
+def test_a_failing_submission_holds_nothing_up_and_is_set_aside(platform: Platform) -> None:
+    driver = platform.driver()
+    good = [platform.accept(("login", driver.id, at("09:00", day=day))) for day in range(3)]
+    poison = platform.accept(("login", driver.id, at("10:00")))
+    Submission.objects.filter(pk=poison.pk).update(body=b'{"not": "a batch"}')
+    good += [platform.accept(("logout", driver.id, at("17:00", day=day))) for day in range(3)]
+    drain()
+    assert len(driver.shifts()) == 3
+    assert set(Submission.objects.values_list("pk", flat=True).filter(digested_at=None)) == {
+        poison.pk
+    }
+    for _ in range(MAX_ATTEMPTS):
+        Submission.objects.filter(pk=poison.pk).update(next_attempt_at=None)
+        drain()
+    poison.refresh_from_db()
+    assert poison.status == "FAILED"
+    assert poison.attempts == MAX_ATTEMPTS
+    assert "InvalidBody" in poison.failure
+    assert not digest_pending()
+    assert Submission.objects.filter(pk__in=[row.pk for row in good], attempts__gt=3).count() == 0
+
+
+def test_a_failing_submission_waits_longer_each_time(platform: Platform) -> None:
+    poison = platform.accept(("login", "x", at("10:00")))
+    Submission.objects.filter(pk=poison.pk).update(body=b"[]")
+    waits = []
+    for _ in range(3):
+        drain()
+        poison.refresh_from_db()
+        assert poison.next_attempt_at is not None
+        waits.append(poison.next_attempt_at - timezone.now())
+        assert not digest_pending()
+        Submission.objects.filter(pk=poison.pk).update(next_attempt_at=None)
+    assert waits[0] < waits[1] < waits[2]
+
+
+def test_a_submission_that_kills_its_worker_is_set_aside_too(platform: Platform) -> None:
+    submission = platform.accept(("login", "x", at("10:00")))
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        claim = claim_pending()  # and nothing more: the worker is dead
+        assert claim is not None
+        assert claim.attempts == attempt
+        assert not digest_pending(), "the lease must hold"
+        Submission.objects.filter(pk=submission.pk).update(leased_until=timezone.now())
+    drain()
+    submission.refresh_from_db()
+    assert submission.status == "FAILED"
+    assert "worker died" in submission.failure
+
+
+def test_what_was_tried_before_is_claimed_in_smaller_and_smaller_groups(platform: Platform) -> None:
+    for _ in range(60):
+        platform.accept(("login", "x", at("10:00")))
+    sizes = []
+    for _ in range(3):
+        claim = claim_pending()
+        assert claim is not None
+        sizes.append(len(claim.submission_ids))
+        Submission.objects.filter(pk__in=claim.submission_ids).update(leased_until=None)
+    assert sizes == [60, CLAIM_SIZES[1], CLAIM_SIZES[1]] or sizes[:2] == [60, CLAIM_SIZES[1]]
+    Submission.objects.update(attempts=2, leased_until=None)
+    claim = claim_pending()
+    assert claim is not None
+    assert len(claim.submission_ids) == 1
+
+
+def test_a_database_that_goes_away_costs_no_attempt(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The backend is really terminated in the middle of the digest."""
+    submission = platform.accept(("login", "x", at("10:00")))
+
+    def terminated(*args: object, **kwargs: object) -> int:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+        return 0
+
+    with monkeypatch.context() as patch:
+        patch.setattr(digest, "digest_claim", terminated)
+        with pytest.raises(OperationalError):
+            digest_pending()
+    submission.refresh_from_db()
+    assert (submission.attempts, submission.leased_until) == (0, None)
+    drain()
+    submission.refresh_from_db()
+    assert submission.status == "DIGESTED"
+
+
+@pytest.mark.outage
+def test_a_claim_whose_worker_is_killed_leaves_nothing_and_is_taken_over(
+    platform: Platform, quiet: Service
+) -> None:
+    driver = platform.driver()
+    platform.accept(("login", driver.id, at("08:00")))
+    drain()
+    blocker = autocommit(quiet.env["DATABASE_URL"])
+    with blocker.cursor() as cursor:
+        cursor.execute("BEGIN; SELECT FROM shifts_stream FOR UPDATE")
+    quiet.start("web", "worker")
+    answer = platform.post(
+        "shift/logout", {"driverId": driver.id, "timestamp": at("17:00").isoformat()}
+    )
+    assert answer.status_code == 202
+    submission = Submission.objects.latest("id")
+
+    def blocked() -> bool:
+        return bool(
+            quiet.query(
+                "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+                " AND datname = current_database() AND query LIKE '%%shifts_stream%%'"
+            )
+        )
+
+    wait_until(blocked, what="the digest at the lock")
+    quiet.kill("worker")
+    blocker.close()
+    submission.refresh_from_db()
+    assert (submission.attempts, submission.status) == (1, "PENDING")
+    assert not ShiftEvent.objects.filter(submission=submission).exists()
+    quiet.start("sweeper")
+    wait_until(lambda: Submission.objects.get(pk=submission.pk).digested_at, what="the take-over")
+    submission.refresh_from_db()
+    assert submission.attempts == 2
+    assert ShiftEvent.objects.filter(submission=submission).count() == 1
+    assert driver.shifts() == [(at("08:00"), at("17:00"), "LOGOUT")]
+
+
+# Half hours, and a maximum of two hours: boundaries and second shifts (R7) are then common.
+_HALF_HOURS = st.integers(0, 10)
+_MAX = timedelta(hours=2)
+_EVENTS = st.lists(
+    st.tuples(st.sampled_from(["login", "logout"]), _HALF_HOURS), min_size=1, max_size=10
+)
+
+
+@hypothesis_settings(
+    max_examples=200,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    derandomize=True,
+)
+@example(events=[("login", 3), ("logout", 4)], cuts=[], linked=5)
+@example(events=[("login", 0), ("login", 2), ("logout", 6), ("logout", 3)], cuts=[], linked=-1)
+@given(events=_EVENTS, cuts=st.lists(st.integers(1, 4), max_size=14), linked=st.integers(-1, 9))
+def test_any_arrival_in_any_batches_is_stored_as_one_full_projection(
+    platform: Platform, events: list[tuple[str, int]], cuts: list[int], linked: int
+) -> None:
+    """Folds and re-projections in the database against the pure function over everything."""
+    if not platform.work_provider.shift_rules.exists():
+        settle.change_rule(platform.work_provider, _MAX, now=at("00:00", day=-400))
+    driver = platform.driver(linked_at=at("00:00") + timedelta(minutes=30 * linked))
+    left = list(events)
+    sizes = [*cuts, *[1] * len(left)]
+    while left:
+        chunk, left = left[: sizes[0]], left[sizes.pop(0) :]
+        for kind in ("login", "logout"):
+            rows = [
+                (kind, driver.id, at("00:00") + timedelta(minutes=30 * slot))
+                for wanted, slot in chunk
+                if wanted == kind
+            ]
+            if rows:
+                platform.accept(*rows)
+        drain()
+        assert not Submission.objects.filter(digested_at=None).exists()
+        assert_as_projected_in_full(driver)
+
+
+def assert_as_projected_in_full(driver: Driver) -> None:
+    """The rows against the pure function over every event there is."""
+    stored = list(driver.events().order_by("id"))
+    expected = timeline.project(
+        [timeline.Event(e.pk, e.kind, e.timestamp, e.received_at) for e in stored],
+        links=[
+            timeline.Link(driver.link.pk, driver.link.linked_at, None, driver.link.link_recorded_at)
+        ],
+        rules=timeline.Rules(_MAX),
+        as_of=datetime.now(UTC),
+    )
+    columns = timeline.Shift._fields
+    names = [
+        "opened_by_id" if c == "opened_by" else "ended_by_id" if c == "ended_by" else c
+        for c in columns
+    ]
+    found = Shift.objects.filter(stream__customer=driver.link.customer).order_by("started_at")
+    assert [timeline.Shift(*row) for row in found.values_list(*names)] == expected.shifts
+    assert {
+        event.pk: (event.outcome, event.reason, event.after_ignored_login) for event in stored
+    } == expected.decisions
+    stream = Stream.objects.get(customer=driver.link.customer)
+    state = expected.state
+    assert (stream.last_event_at, stream.login_at) == (
+        state.last_event_at,
+        state.login and state.login.at,
+    )
