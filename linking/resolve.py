@@ -66,7 +66,8 @@ class Resolver:
 
 def resolver_for(identifiers: Iterable[Identifier]) -> Resolver:
     """Look all of them up, in two queries. A link that ended as it began holds nothing."""
-    drivers, numbers = [], []
+    drivers: list[Identifier] = []
+    numbers: list[Identifier] = []
     for identifier in set(identifiers):
         (numbers if identifier.driver_id is None else drivers).append(identifier)
     links: dict[Identifier, list[Span]] = {}

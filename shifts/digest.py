@@ -94,10 +94,10 @@ def claim_pending(*, older_than: timedelta = timedelta(0)) -> Claim | None:
             WHERE digested_at IS NULL AND failed_at IS NULL
               AND (leased_until IS NULL OR leased_until <= statement_timestamp())
               AND (next_attempt_at IS NULL OR next_attempt_at <= statement_timestamp())
-              AND received_at <= statement_timestamp() - %s
+              AND received_at <= statement_timestamp() - make_interval(secs => %s)
             ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED
             """,
-            [older_than, CLAIM_SIZES[0]],
+            [older_than.total_seconds(), CLAIM_SIZES[0]],
         )
         rows = cursor.fetchall()
         worn_out = [row[0] for row in rows if row[2] >= MAX_ATTEMPTS]
@@ -111,10 +111,11 @@ def claim_pending(*, older_than: timedelta = timedelta(0)) -> Claim | None:
         cursor.execute(
             """
             UPDATE shifts_submission
-            SET attempts = attempts + 1, claim = %s, leased_until = statement_timestamp() + %s
+            SET attempts = attempts + 1, claim = %s,
+                leased_until = statement_timestamp() + make_interval(secs => %s)
             WHERE id = ANY(%s)
             """,
-            [claim.token, LEASE, claim.submission_ids],
+            [claim.token, LEASE.total_seconds(), claim.submission_ids],
         )
     return claim
 
@@ -267,16 +268,16 @@ def _give_back(claim: Claim, error: Exception) -> None:
             """
             UPDATE shifts_submission
             SET leased_until = NULL, claim = NULL, attempts = attempts - %s, failure = %s,
-                next_attempt_at = statement_timestamp() + %s
+                next_attempt_at = statement_timestamp() + make_interval(secs => %s)
             WHERE id = ANY(%s) AND claim = %s AND digested_at IS NULL RETURNING id
             """,
-            [
+            (
                 int(away),
                 "" if away else failure,
-                timedelta(seconds=2**claim.attempts if alone and not away else 0),
+                2**claim.attempts if alone and not away else 0,
                 claim.submission_ids,
                 claim.token,
-            ],
+            ),
         )
         given_back = [row[0] for row in cursor]
     if alone and not away and claim.attempts >= MAX_ATTEMPTS and given_back:

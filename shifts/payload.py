@@ -196,12 +196,10 @@ def _identifier(
     return cleaned
 
 
-def _clean_id(name: str, value: Any) -> str:
-    if type(value) is int:
-        value = str(value)
-    elif not isinstance(value, str):
+def _clean_id(name: str, given: Any) -> str:
+    if type(given) is not int and not isinstance(given, str):
         raise _Invalid(name, "Must be a string.")
-    value = value.strip(_EDGE)
+    value = str(given).strip(_EDGE)
     if not 1 <= len(value) <= ID_MAX_LENGTH:
         raise _Invalid(name, f"Must have 1 to {ID_MAX_LENGTH} characters.")
     if not value.isprintable() and _CONTROL_OR_SURROGATE.search(value):

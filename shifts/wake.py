@@ -8,6 +8,7 @@ about as much CPU as a third of an accept), and not at all for a while after the
 import os
 import threading
 import time
+from typing import Any
 
 import structlog
 from django.conf import settings
@@ -75,7 +76,7 @@ class Waker:
             self._connection = Connection(
                 settings.CELERY_BROKER_URL, transport_options=_TRANSPORT_OPTIONS
             )
-        channel = self._connection.default_channel
+        channel: Any = self._connection.default_channel
         if channel.client.llen(settings.CELERY_TASK_DEFAULT_QUEUE) < ENOUGH_QUEUED:
             app.send_task(DIGEST_TASK, connection=self._connection, expires=EXPIRES, retry=False)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.exceptions import ImproperlyConfigured
 from django.db import Error as DatabaseError
 from django.db import connection
 
@@ -23,7 +24,10 @@ _DURABLE = {
 @register(Tags.security)
 def secret_key(**kwargs: Any) -> Iterable[CheckMessage]:
     """A missing or guessable key lets anybody sign in as anybody."""
-    key = settings.SECRET_KEY
+    try:
+        key = settings.SECRET_KEY
+    except ImproperlyConfigured:  # what Django says of an empty one, without a hint
+        key = ""
     if len(key) < MIN_SECRET_LENGTH or len(set(key)) < 5 or key.startswith("django-insecure-"):
         yield Error(
             f"SECRET_KEY is missing or weak: it needs at least {MIN_SECRET_LENGTH} random characters.",
@@ -53,7 +57,7 @@ def hosts(**kwargs: Any) -> Iterable[CheckMessage]:
 @register()
 def addresses(**kwargs: Any) -> Iterable[CheckMessage]:
     """Without a database nothing can be kept; without a broker nothing is digested at once."""
-    if not settings.DATABASES.get("default", {}).get("ENGINE"):
+    if settings.DATABASES["default"]["ENGINE"] == "django.db.backends.dummy":
         yield Error(
             "DATABASE_URL is not set.",
             hint="`make run` sets up a database of its own; elsewhere: "
@@ -87,7 +91,7 @@ def durability(databases: Iterable[str] | None = None, **kwargs: Any) -> Iterabl
 
     One that is away cannot be asked; the service then starts, and answers 503 until it is back.
     """
-    if "default" not in (databases or ()):
+    if "default" not in (databases or ()) or connection.vendor != "postgresql":
         return
     try:
         with connection.cursor() as cursor:

@@ -1,9 +1,17 @@
 """Logs as one line an event: JSON for machines, or short coloured lines for `make run`."""
 
+import logging
 import logging.config
 from typing import Any
 
 import structlog
+
+
+class NotAway(logging.Filter):
+    """Drops Django's own line on a 503: the cause has been logged where it was noticed."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return getattr(record, "status_code", None) != 503
 
 
 def configure(config: dict[str, Any]) -> None:
@@ -39,12 +47,13 @@ def configure(config: dict[str, Any]) -> None:
                     ],
                 }
             },
+            "filters": {"not_away": {"()": NotAway}},
             "handlers": {"stdout": {"class": "logging.StreamHandler", "formatter": "line"}},
             "root": {"handlers": ["stdout"], "level": config["level"]},
             # A 4xx is the client's business and is answered; a 500 is logged with its traceback.
             # Celery's two lines a wake-up say nothing that the digest's own line does not.
             "loggers": {
-                "django.request": {"level": "ERROR"},
+                "django.request": {"level": "ERROR", "filters": ["not_away"]},
                 "celery.worker.strategy": {"level": "WARNING"},
                 "celery.app.trace": {"level": "WARNING"},
             },

@@ -94,7 +94,7 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 STATIC_URL = "static/"
-STATIC_ROOT = BASE_DIR / "staticfiles"
+STATIC_ROOT = None if INSECURE_HTTP else BASE_DIR / "staticfiles"  # filled by collectstatic
 WHITENOISE_USE_FINDERS = INSECURE_HTTP
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
@@ -106,7 +106,7 @@ STORAGES = {
 }
 
 # PostgreSQL: a database that is away must be noticed in seconds, not in TCP's own minutes.
-DATABASES: dict[str, dict[str, Any]] = {}
+DATABASES: dict[str, dict[str, Any]] = {"default": {"ENGINE": "django.db.backends.dummy"}}
 if DATABASE_URL := env.str("DATABASE_URL", default=""):
     DATABASES["default"] = {
         **env.db_url_config(DATABASE_URL),

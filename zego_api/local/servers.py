@@ -94,7 +94,7 @@ class LocalServer(ABC):
         """Stop in good order: clients are dropped, data is flushed."""
         if self._process is None:
             return
-        processes.send(processes.tree(self._process.pid)[:1], signal.SIGCONT)
+        self.thaw()
         self._process.send_signal(self.stop_signal)
         try:
             self._process.wait(_STOP_WITHIN)

@@ -26,6 +26,7 @@ from zego_api.local.servers import LocalPostgres, LocalServer, LocalValkey, secr
 from zego_api.local.supervisor import GRACE, Supervisor
 
 PROCESSES = ("web", "worker", "sweeper")
+_SILENCE = 1.0  # seconds without a line: what they print while they start would bury the banner
 _ANY_ADDRESS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
@@ -103,16 +104,16 @@ class LocalService:
 
     def _own_settings(self, stack: contextlib.ExitStack) -> dict[str, str]:
         """The settings that this start adds to what it was given."""
-        hosts = ["localhost", "127.0.0.1", "[::1]", socket.gethostname()]
         ours = {
             "SECRET_KEY": secret(self._local / "secret-key"),
             "INSECURE_HTTP": "true",
             "LOG_FORMAT": "console",
-            "ALLOWED_HOSTS": ",".join(hosts),
+            "ALLOWED_HOSTS": "localhost,127.0.0.1,[::1]",
             "HOST": self._address.host,
             "PORT": str(self._address.port),
             "HEARTBEAT_FILE": str(self._local / "heartbeat"),
             "PYTHONUNBUFFERED": "1",
+            "PYTHONWARNINGS": "ignore",  # of no collected static files, and of running as root
         }
         given = {name for name in ours if self._environment.get(name)}
         settings = {name: value for name, value in ours.items() if name not in given}
@@ -180,9 +181,10 @@ class LocalService:
             supervisor.stop()
 
     def _announce(self, supervisor: Supervisor, over: threading.Event) -> None:
-        """Say how to use the service as soon as it can be used."""
+        """Say how to use the service once it can be used and its processes have fallen silent."""
         while not over.wait(0.1):
             if _answers(f"{self._address.url}/readyz"):
+                supervisor.await_silence(_SILENCE, within=5.0)
                 supervisor.say(self._banner())
                 return
 

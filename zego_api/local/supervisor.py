@@ -5,6 +5,7 @@ import os
 import queue
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from io import TextIOBase
 from pathlib import Path
@@ -31,6 +32,7 @@ class Supervisor:
         self._readers: list[threading.Thread] = []
         self._lines: queue.Queue[tuple[str, str]] = queue.Queue()
         self._lock = threading.Lock()
+        self._last_line_at = time.monotonic()
 
     def start(self, name: str, command: list[str]) -> None:
         process = processes.spawn(
@@ -61,6 +63,12 @@ class Supervisor:
             self._out.write(f"{text}\n")
             self._out.flush()
 
+    def await_silence(self, seconds: float, within: float) -> None:
+        """Wait until none of them has printed anything for some seconds, or `within` is over."""
+        deadline = time.monotonic() + within
+        while time.monotonic() < min(deadline, self._last_line_at + seconds):
+            time.sleep(0.05)
+
     def stop(self) -> None:
         """Ask all of them to end, print what they still say, and kill whoever takes too long."""
         trees = [tree for process in self._running.values() for tree in processes.tree(process.pid)]
@@ -82,6 +90,7 @@ class Supervisor:
 
     def _read(self, name: str, output: IO[bytes]) -> None:
         for line in output:
+            self._last_line_at = time.monotonic()
             self._lines.put((name, line.decode(errors="replace").rstrip()))
 
     def _print_lines(self, wait: float) -> None:

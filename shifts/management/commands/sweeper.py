@@ -5,12 +5,12 @@ import threading
 from pathlib import Path
 
 from django.conf import settings
-from django.core.management.base import BaseCommand
 
 from shifts import sweep
+from zego_api.management.process import ProcessCommand
 
 
-class Command(BaseCommand):
+class Command(ProcessCommand):
     help = "Run the sweeper until it is told to stop. It needs PostgreSQL and nothing else."
 
     def handle(self, **options: object) -> None:

@@ -5,14 +5,14 @@ import sys
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand
+
+from zego_api.management.process import ProcessCommand
 
 
-class Command(BaseCommand):
+class Command(ProcessCommand):
     help = "Serve HTTP on HOST:PORT with WEB_WORKERS processes of WEB_THREADS threads each."
 
     def handle(self, **options: Any) -> None:
-        self.check(include_deployment_checks=not settings.INSECURE_HTTP)
         command = [
             *(sys.executable, "-m", "granian", "zego_api.wsgi:application"),
             *("--interface", "wsgi", "--http", "1"),

@@ -5,10 +5,11 @@ import sys
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand
+
+from zego_api.management.process import ProcessCommand
 
 
-class Command(BaseCommand):
+class Command(ProcessCommand):
     help = "Digest submissions as wake-ups come in, in WORKER_CONCURRENCY processes."
 
     def handle(self, **options: Any) -> None:
