@@ -180,14 +180,18 @@ def restarts(before: Mapping[int, datetime]) -> dict[int, State]:
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT wanted.stream_id, found.*
+            SELECT wanted.stream_id, found.login_at, found.opened_by_id, first.received_at
             FROM unnest(%s::bigint[], %s::timestamptz[]) AS wanted (stream_id, before)
             CROSS JOIN LATERAL (
-                SELECT login_at, opened_by_id, start_known_at FROM shifts_shift
+                SELECT login_at, opened_by_id FROM shifts_shift
                 WHERE stream_id = wanted.stream_id AND login_at < wanted.before
                   AND NOT start_clipped AND NOT is_continuation
                 ORDER BY login_at DESC LIMIT 1
             ) AS found
+            CROSS JOIN LATERAL (
+                SELECT min(received_at) AS received_at FROM shifts_shiftevent
+                WHERE stream_id = wanted.stream_id AND timestamp = found.login_at AND kind = 'login'
+            ) AS first
             """,
             [list(before), list(before.values())],
         )

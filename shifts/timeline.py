@@ -136,6 +136,7 @@ class _Raw:
         "ended_by",
         "is_continuation",
         "login",
+        "start_known_at",
         "started_at",
     )
 
@@ -145,6 +146,7 @@ class _Raw:
         self.login = login
         self.closes_at = closes_at
         self.started_at = started_at or login.at
+        self.start_known_at = login.known_at
         self.is_continuation = started_at is not None
         self.ended_at: datetime | None = None
         self.ended_by: int | None = None
@@ -277,7 +279,8 @@ class _Machine:
         login, logout = moment.login, moment.logout
         limit = self._limit()
         if limit is not None and (moment.at > limit or (moment.at == limit and logout is None)):
-            logout = self._apply_past_maximum(limit, login, logout)
+            self._apply_past_maximum(limit, logout)
+            logout = None
         elif self.open is not None:
             if logout is None:
                 self._ignore(login)  # R4
@@ -321,28 +324,28 @@ class _Machine:
     def _limit(self) -> datetime | None:
         return None if self.open is None else self.open.closes_at
 
-    def _apply_past_maximum(
-        self, limit: datetime, login: _Side | None, logout: _Side | None
-    ) -> _Side | None:
-        """R5, then R7; returns the logout if it is still to be applied to a closed stream."""
+    def _apply_past_maximum(self, limit: datetime, logout: _Side | None) -> None:
+        """R5, then R7.
+
+        The work provider took the stream for open, so a login beside the logout opens a shift: it is
+        no pair of no length (R12).
+        """
         if self.open is not None:
             self.open.auto_close(limit)
         self.open = None
         if logout is None:
-            return None
+            return
         if self.ignored is not None:
             again_closes_at = self.rules.closes_at(self.ignored.at)
             if again_closes_at is None or logout.event.at <= again_closes_at:
                 self._continue(self.ignored, limit, logout)
-                return None
-        if login is not None:
-            return logout
+                return
         logout.decision = BEYOND_MAX_LENGTH if self.ignored is None else COVER_MAY_BE_MISSING
-        return None
 
     def _continue(self, ignored: Login, started_at: datetime, logout: _Side) -> None:
         """R7: the driver had logged in again; a second shift follows the first without a gap."""
         second = _Raw(ignored, self.rules.closes_at(ignored.at), started_at)
+        second.start_known_at = max(ignored.known_at, logout.known_at)  # only the logout proves it
         self._log_out(second, logout)
         self.raws.append(second)
         if self.ignored_side is None:
@@ -382,22 +385,20 @@ def _clip(raw: _Raw, links: Sequence[Link]) -> Iterable[Shift]:
         end, reason, ended_by = raw.ended_at, raw.end_reason, raw.ended_by
         end_known_at = raw.end_known_at
         latest = raw.ended_at or raw.closes_at
-        if link.ends_at is not None and (latest is None or link.ends_at < latest):
+        if link.ends_at is not None and (latest is None or link.ends_at <= latest):
             end, reason, ended_by, end_known_at = link.ends_at, "UNLINKED", None, link.end_known_at
-        clipped = link.starts_at > raw.started_at
-        known_at = max(raw.login.known_at, link.start_known_at) if clipped else raw.login.known_at
         yield Shift(
             link_id=link.id,
             started_at=start,
             ended_at=end,
             end_reason=reason,
-            start_clipped=clipped,
+            start_clipped=link.starts_at > raw.started_at,
             is_continuation=raw.is_continuation,
             login_at=raw.login.at,
             closes_at=raw.closes_at,
             opened_by=raw.login.event_id,
             ended_by=ended_by,
-            start_known_at=known_at,
+            start_known_at=max(raw.start_known_at, link.start_known_at),
             end_known_at=end_known_at,
         )
 

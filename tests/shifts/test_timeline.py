@@ -973,6 +973,11 @@ def test_identity_same_opener_holds_across_links() -> None:
     assert taken(stored(*old.project().shifts), new.project().shifts) == ["stored 0"]
 
 
+def test_identity_same_opener_needs_no_overlap() -> None:
+    old, new = a_shift(9, 12, 1), a_shift(9, 17, 1, 2)._replace(link_id=2, started_at=h(13))
+    assert taken(stored(old), [new]) == ["stored 0"]
+
+
 def test_identity_r13_is_kept_for_an_open_and_for_an_ended_shift() -> None:
     stream = Stream()
     stream.login(h(9))

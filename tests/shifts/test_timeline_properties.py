@@ -122,21 +122,26 @@ def worlds(draw: st.DrawFn) -> World:
         withdrawn=frozenset(
             draw(st.just([]) | st.lists(st.sampled_from(marks), max_size=3)) if marks else []
         ),
-        as_of=draw(st.sampled_from([*instants, MIDNIGHT + 999 * HOUR])),
+        as_of=draw(st.sampled_from(sorted({*instants, *limits(instants, rulebook), BEYOND}))),
     )
 
 
 def around(anchors: Iterable[datetime], rulebook: Rulebook) -> set[datetime]:
-    """The anchors, half a maximum and a maximum after them, the same again, and a minute besides."""
+    """The anchors, half a maximum and a maximum after them, a minute off that, and all these again."""
     instants: set[datetime] = set()
     for anchor in anchors:
         length = rulebook.limit(anchor) - anchor
         half = min(length, 4 * HOUR) / 2
         instants |= {anchor, anchor + half, anchor + 2 * half}
         if length < 99 * HOUR:
-            instants |= {rulebook.limit(at) for at in instants if rulebook.limit(at) < BEYOND}
             instants |= {anchor + length - MINUTE, anchor + length + MINUTE}
+            instants |= limits(instants, rulebook)
     return instants
+
+
+def limits(instants: Iterable[datetime], rulebook: Rulebook) -> set[datetime]:
+    """Where shifts that open then would close."""
+    return {limit for at in instants if (limit := rulebook.limit(at)) < BEYOND}
 
 
 @st.composite
@@ -180,7 +185,7 @@ def some_events(
     )
 
 
-@timeline
+@settings(timeline, max_examples=1000)
 @given(worlds())
 def test_agrees_with_the_reference(world: World) -> None:
     expected = reference(
