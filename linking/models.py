@@ -11,7 +11,7 @@ from django.contrib.postgres.constraints import ExclusionConstraint
 from django.contrib.postgres.fields import DateTimeRangeField, RangeOperators
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
-from django.db import IntegrityError, models, transaction
+from django.db import models, transaction
 from django.db.models import F, Func, Q
 from django.db.models.functions import Lower
 from django.utils import timezone
@@ -20,7 +20,7 @@ from linking.signals import link_changed
 
 # No 0/O, 1/I/L, U/V, 2/Z, 5/S, 8/B: a number is read out over the telephone.
 NUMBER_ALPHABET = "34679ACDEFGHJKMNPQRTVWXY"
-NUMBER_LENGTH = 9
+NUMBER_LENGTH = 10
 
 
 class TstzRange(Func):
@@ -103,7 +103,7 @@ class ApiKey(models.Model):
 
 
 def new_customer_number() -> str:
-    """A random customer number; 24^9 of them make a guess hopeless and a collision rare."""
+    """A random customer number; of 24^10 one is neither guessed nor, in our time, drawn twice."""
     return "".join(secrets.choice(NUMBER_ALPHABET) for _ in range(NUMBER_LENGTH))
 
 
@@ -116,9 +116,8 @@ class Customer(models.Model):
     number = models.CharField(
         max_length=128,
         unique=True,
-        blank=True,
+        default=new_customer_number,
         validators=[RegexValidator(r"\A[A-Z0-9]+\Z", "Upper-case letters and digits.")],
-        help_text="Left empty, one is given.",
     )
     is_test = models.BooleanField(default=False)
     created_at = models.DateTimeField(auto_now_add=True)
@@ -135,21 +134,9 @@ class Customer(models.Model):
         return self.number
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Give the number on creation; a number already taken is drawn again."""
-        if self.number:
-            self.number = self.number.upper()
-            super().save(*args, **kwargs)
-            return
-        for attempt in range(5):
-            self.number = new_customer_number()
-            try:
-                with transaction.atomic():
-                    super().save(*args, **kwargs)
-                return
-            except IntegrityError:
-                self.pk = None
-                if attempt == 4 or not Customer.objects.filter(number=self.number).exists():
-                    raise
+        """Numbers compare without case, so one spelling is stored."""
+        self.number = self.number.upper()
+        super().save(*args, **kwargs)
 
 
 class DriverLink(models.Model):
@@ -216,5 +203,6 @@ class DriverLink(models.Model):
 
     def clean(self) -> None:
         """The kind message for what must not mix."""
-        if self.work_provider.is_test != self.customer.is_test:
+        both = self.work_provider_id is not None and self.customer_id is not None
+        if both and self.work_provider.is_test != self.customer.is_test:
             raise ValidationError("A sandbox work provider links only test customers.")

@@ -134,8 +134,7 @@ class Migration(migrations.Migration):
                 (
                     "number",
                     models.CharField(
-                        blank=True,
-                        help_text="Left empty, one is given.",
+                        default=linking.models.new_customer_number,
                         max_length=128,
                         unique=True,
                         validators=[
