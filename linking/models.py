@@ -9,7 +9,7 @@ from django.conf import settings
 from django.contrib.auth.models import AbstractUser
 from django.contrib.postgres.constraints import ExclusionConstraint
 from django.contrib.postgres.fields import DateTimeRangeField, RangeOperators
-from django.core.exceptions import ValidationError
+from django.core.exceptions import ObjectDoesNotExist, ValidationError
 from django.core.validators import RegexValidator
 from django.db import models, transaction
 from django.db.models import F, Func, Q
@@ -203,6 +203,9 @@ class DriverLink(models.Model):
 
     def clean(self) -> None:
         """The kind message for what must not mix."""
-        both = self.work_provider_id is not None and self.customer_id is not None
-        if both and self.work_provider.is_test != self.customer.is_test:
+        try:
+            mixed = self.work_provider.is_test != self.customer.is_test
+        except ObjectDoesNotExist:  # a form that lacks one of the two says so itself
+            return
+        if mixed:
             raise ValidationError("A sandbox work provider links only test customers.")
