@@ -20,6 +20,8 @@ from zego_api.errors import ItemError
 
 ID_MAX_LENGTH = 128
 FIRST_YEAR, LAST_YEAR = 2000, 2100
+MAX_DEPTH = 100
+_STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 _CONTROL_OR_SURROGATE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 # What trimming takes off: spaces of every width, tabs and line ends. str.strip() would also take off
 # control characters, which are refused.
@@ -108,6 +110,7 @@ def _items(body: bytes, *, is_batch: bool) -> list[Any]:
     except (msgspec.MsgspecError, RecursionError):
         raise _whole_body("The body is not valid JSON.") from None
     else:
+        _refuse_deep_nesting(body, flat=len(decoded) + is_batch)
         _refuse_repeated_names(text, body, decoded)
     if is_batch and not 1 <= len(decoded) <= settings.BATCH_MAX_EVENTS:
         raise _whole_body(
@@ -132,6 +135,24 @@ def _items_of_wrong_type(body: bytes, *, is_batch: bool) -> list[Any]:
 
 def _whole_body(reason: str) -> InvalidBody:
     return InvalidBody([ItemError(None, None, reason)])
+
+
+def _refuse_deep_nesting(body: bytes, flat: int) -> None:
+    """Refuse what only an emptier stack can read.
+
+    How deep a reader gets depends on the stack under it, and what a web process accepted a worker must
+    be able to read again. A body without nested values has `flat` brackets, and no depth to measure.
+    """
+    if body.count(b"{") + body.count(b"[") == flat:
+        return
+    depth = 0
+    for token in _STRING_OR_BRACKET.finditer(body):
+        if token[0] in (b"[", b"{"):
+            depth += 1
+        elif token[0] in (b"]", b"}"):
+            depth -= 1
+        if depth > MAX_DEPTH:
+            raise _whole_body(f"Values are nested more than {MAX_DEPTH} deep.")
 
 
 def _refuse_repeated_names(text: str, body: bytes, items: list[_Item]) -> None:
@@ -189,17 +210,17 @@ def _identifier(
     """The value under either spelling of one identifier, trimmed; None when neither is given."""
     value, later = getattr(item, name), getattr(item, later_name)
     if later is None:
-        return None if value is None else normalise(_clean_id(name, value))
-    cleaned = normalise(_clean_id(later_name, later))
-    if value is not None and normalise(_clean_id(name, value)) != cleaned:
+        return None if value is None else _clean_id(name, value, normalise)
+    cleaned = _clean_id(later_name, later, normalise)
+    if value is not None and _clean_id(name, value, normalise) != cleaned:
         raise _Invalid(later_name, f"Differs from {name}; send one of them.")
     return cleaned
 
 
-def _clean_id(name: str, given: Any) -> str:
+def _clean_id(name: str, given: Any, normalise: Callable[[str], str]) -> str:
     if type(given) is not int and not isinstance(given, str):
         raise _Invalid(name, "Must be a string.")
-    value = str(given).strip(_EDGE)
+    value = normalise(str(given).strip(_EDGE))  # before its length is taken: "ß" becomes "SS"
     if not 1 <= len(value) <= ID_MAX_LENGTH:
         raise _Invalid(name, f"Must have 1 to {ID_MAX_LENGTH} characters.")
     if not value.isprintable() and _CONTROL_OR_SURROGATE.search(value):

@@ -285,7 +285,7 @@ class _Machine:
             if logout is None:
                 self._ignore(login)  # R4
                 return
-            self._log_out(self.open, logout)  # R2; a login at the same instant follows (R11)
+            self.open.log_out(logout)  # R2; a login at the same instant follows (R11)
             self.open = logout = None
         if login is not None and logout is not None:
             login.decision = logout.decision = ZERO_LENGTH  # R12
@@ -316,11 +316,6 @@ class _Machine:
             login.decision, login.shift = REPEATED_LOGIN, self.open
             self.ignored, self.ignored_side = login.login(), login
 
-    @staticmethod
-    def _log_out(shift: _Raw, logout: _Side) -> None:
-        shift.log_out(logout)
-        logout.shift = shift
-
     def _limit(self) -> datetime | None:
         return None if self.open is None else self.open.closes_at
 
@@ -346,7 +341,7 @@ class _Machine:
         """R7: the driver had logged in again; a second shift follows the first without a gap."""
         second = _Raw(ignored, self.rules.closes_at(ignored.at), started_at)
         second.start_known_at = max(ignored.known_at, logout.known_at)  # only the logout proves it
-        self._log_out(second, logout)
+        second.log_out(logout)
         self.raws.append(second)
         if self.ignored_side is None:
             self.counted = ignored

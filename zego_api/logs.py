@@ -5,6 +5,11 @@ import logging.config
 from typing import Any
 
 import structlog
+from structlog.dev import plain_traceback
+from structlog.tracebacks import ExceptionDictTransformer
+
+# Without the local variables of each frame: these are bodies, keys and identifiers.
+_TRACEBACKS = structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False))
 
 
 class NotAway(logging.Filter):
@@ -23,9 +28,9 @@ def configure(config: dict[str, Any]) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     renderer: list[Any] = (
-        [structlog.dev.ConsoleRenderer(colors=False)]
+        [structlog.dev.ConsoleRenderer(exception_formatter=plain_traceback, colors=False)]
         if config["format"] == "console"
-        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        else [_TRACEBACKS, structlog.processors.JSONRenderer()]
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -51,9 +56,10 @@ def configure(config: dict[str, Any]) -> None:
             "handlers": {"stdout": {"class": "logging.StreamHandler", "formatter": "line"}},
             "root": {"handlers": ["stdout"], "level": config["level"]},
             # A 4xx is the client's business and is answered; a 500 is logged with its traceback.
-            # Celery's two lines a wake-up say nothing that the digest's own line does not.
+            # Celery's lines about each wake-up say nothing that the digest's own line does not.
             "loggers": {
                 "django.request": {"level": "ERROR", "filters": ["not_away"]},
+                "celery.worker.request": {"level": "WARNING"},
                 "celery.worker.strategy": {"level": "WARNING"},
                 "celery.app.trace": {"level": "WARNING"},
             },

@@ -10,12 +10,24 @@ from typing import Any
 
 import django_stubs_ext
 import environ
+from django.core.exceptions import ImproperlyConfigured
 
 django_stubs_ext.monkeypatch()  # lets ModelAdmin[...] and the like be written at run time too
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-env = environ.Env()
+
+class Env(environ.Env):  # type: ignore[misc]
+    """Says which variable it is that cannot be read."""
+
+    def int(self, var: str, default: Any = environ.Env.NOTSET) -> int:
+        try:
+            return int(super().int(var, default))
+        except ValueError:
+            raise ImproperlyConfigured(f"{var} must be a whole number.") from None
+
+
+env = Env()
 _local_env = BASE_DIR / ".local" / "env"
 if _local_env.is_file():
     env.read_env(_local_env)
@@ -57,6 +69,7 @@ INSTALLED_APPS = [
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.messages",
+    "django.contrib.postgres",
     "django.contrib.sessions",
     "django.contrib.staticfiles",
 ]

@@ -47,7 +47,7 @@ def _die_with_parent(number: int, parent: int) -> None:
 def _become(uid: int, needed: list[str]) -> None:
     """Give up root for `uid`. What that user cannot reach, it is let reach, by itself alone.
 
-    A checkout often lies where only root may look (/root, a directory made by mktemp). Opening its
+    A checkout often lies where only root may look: its home, a directory made by mktemp. Opening its
     parents to everybody would be a change that nobody asked for; so the one process keeps the right
     to look, and nothing else of what root may do.
     """

@@ -20,7 +20,7 @@ class Command(ProcessCommand):
             *("--workers", str(settings.WEB_WORKERS)),
             *("--blocking-threads", str(settings.WEB_THREADS)),
             "--respawn-failed-workers",
-            *("--workers-kill-timeout", "30"),
-            *("--log-level", "warning"),
+            *("--workers-kill-timeout", "10"),
+            *("--log-level", "error"),
         ]
         os.execv(sys.executable, command)  # noqa: S606 (a fixed command, without a shell)

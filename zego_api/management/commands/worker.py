@@ -14,7 +14,7 @@ class Command(ProcessCommand):
 
     def handle(self, **options: Any) -> None:
         command = [
-            *(sys.executable, "-m", "celery", "--app", "zego_api", "worker"),
+            *(sys.executable, "-m", "celery", "--quiet", "--app", "zego_api", "worker"),
             *("--concurrency", str(settings.WORKER_CONCURRENCY)),
             *("--without-gossip", "--without-mingle"),
             *("--loglevel", settings.LOG_LEVEL.lower()),

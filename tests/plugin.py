@@ -1,0 +1,55 @@
+"""Gives the tests their environment before Django reads its settings.
+
+DATABASE_URL and REDIS_URL name servers to test on (in a `test_` database of their own); without
+them, throw-away servers are started for the session. Every other setting is fixed here, so that
+neither the shell's environment nor the `.local/env` of a running `make run` reaches a test.
+"""
+
+import contextlib
+import os
+import secrets
+import tempfile
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+from zego_api.local.servers import LocalPostgres, LocalValkey
+
+SETTINGS = {
+    "ALLOWED_HOSTS": "localhost,127.0.0.1,testserver",
+    "CSRF_TRUSTED_ORIGINS": "",
+    "HEARTBEAT_FILE": "",
+    "HOST": "127.0.0.1",
+    "INSECURE_HTTP": "true",
+    "LOG_FORMAT": "console",
+    "LOG_LEVEL": "INFO",
+    "PORT": "8000",
+    "WEB_THREADS": "8",
+    "WEB_WORKERS": "1",
+    "WORKER_CONCURRENCY": "2",
+}
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, None, None]:
+    """Runs before pytest-django, which imports the settings in this very hook."""
+    os.environ.update(SETTINGS, SECRET_KEY=secrets.token_urlsafe(48))
+    stack = contextlib.ExitStack()
+    early_config.add_cleanup(stack.close)
+    stack.enter_context(_servers())
+    yield
+
+
+@contextlib.contextmanager
+def _servers() -> Iterator[None]:
+    """Servers for whatever is not named. Parallel workers (xdist) are given the first one's."""
+    with contextlib.ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="zego-tests-")))
+        if not os.environ.get("DATABASE_URL"):
+            postgres = stack.enter_context(LocalPostgres(directory / "postgres"))
+            os.environ["DATABASE_URL"] = postgres.url
+        if not os.environ.get("REDIS_URL"):
+            valkey = stack.enter_context(LocalValkey(directory / "valkey"))
+            os.environ["REDIS_URL"] = valkey.url
+        yield
