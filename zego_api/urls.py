@@ -5,6 +5,8 @@ from django.urls import include, path
 
 from zego_api import health
 
+admin.site.site_header = admin.site.site_title = "Zego shifts"
+
 urlpatterns = [
     path("v1/", include("shifts.urls")),
     path("admin/", admin.site.urls),

@@ -9,7 +9,8 @@ import json
 import random
 import uuid
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,6 +20,7 @@ import pytest
 import requests
 from django.http import HttpResponse
 from django.test import Client
+from pytest_django import Settings
 
 from linking.models import ApiKey, WorkProvider
 from shifts import payload
@@ -183,6 +185,19 @@ def test_a_wrong_method_is_405_with_or_without_a_key(api: Api, method: str) -> N
             else:
                 assert_error(answer, 405, "METHOD_NOT_ALLOWED")
     assert api.rows() == []
+
+
+def test_never_by_redirect_not_even_where_pages_are(
+    db: None, client: Client, settings: Settings
+) -> None:
+    """As in production; a redirect would turn a POST into a GET."""
+    settings.SECURE_SSL_REDIRECT = True
+    provider = factories.work_provider()
+    api = Api(client, provider, factories.key(provider))
+    assert api.send("GET", "/admin/").status_code == 301
+    assert_pending(api.post(EVENT, LOGIN))
+    assert_pending(api.post(EVENT, LOGIN.rstrip("/")))
+    assert_error(api.post(EVENT, "/v1/nowhere"), 404, "NOT_FOUND")
 
 
 # Content-Type
@@ -460,9 +475,7 @@ def test_both_or_neither_identifier_is_invalid(api: Api, identifiers: dict[str, 
         {"driverId": " 1686", "workProviderUserId": 1686},
     ],
 )
-def test_null_is_absent_and_both_spellings_may_agree(
-    api: Api, identifiers: dict[str, Any]
-) -> None:
+def test_null_is_absent_and_both_spellings_may_agree(api: Api, identifiers: dict[str, Any]) -> None:
     [event] = api.accepts({**identifiers, "timestamp": AT})
     assert (event.driver_id, event.customer_number) == ("1686", None)
 
@@ -591,7 +604,8 @@ def test_an_empty_batch_is_invalid(api: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", [None, 1, "text", [], [EVENT], {}, {**EVENT, "timestamp": "now"}, {**EVENT, "driverId": ""}]
+    "bad",
+    [None, 1, "text", [], [EVENT], {}, {**EVENT, "timestamp": "now"}, {**EVENT, "driverId": ""}],
 )
 def test_one_bad_item_refuses_the_whole_batch(api: Api, bad: object) -> None:
     """All or nothing; the problem details name the item."""
@@ -744,7 +758,10 @@ def test_an_hour_that_comes_twice_is_read_nearest_to_its_arrival(
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("2026-03-29T01:30:00", "01:30"),  # it never was: PEP 495 takes the offset before the change
+        (
+            "2026-03-29T01:30:00",
+            "01:30",
+        ),  # it never was: PEP 495 takes the offset before the change
         ("2026-03-29T00:30:00", "00:30"),
         ("2026-03-29T02:30:00", "01:30"),
         ("2026-03-29T02:30:00Z", "02:30"),
@@ -833,7 +850,7 @@ class Answer:
 
 
 @dataclass
-class Live:
+class Wire:
     """The running service, spoken to without a library that puts requests in order."""
 
     service: Service
@@ -849,16 +866,16 @@ class Live:
         chunked: bool = False,
     ) -> Answer:
         """Post with exactly these headers, Host and the key besides."""
-        connection = http.client.HTTPConnection(urlsplit(self.service.url).netloc, timeout=30)
-        connection.putrequest("POST", LOGIN, skip_accept_encoding=True)
-        connection.putheader("Authorization", self.key.encode() if key is None else key)
-        for name, value in headers:
-            connection.putheader(name, value)
-        connection.endheaders(iter([body]) if chunked else body, encode_chunked=chunked)
-        answer = connection.getresponse()
-        content = answer.read()
-        connection.close()
-        return Answer(answer.status, answer.headers, content)
+        address = urlsplit(self.service.url).netloc
+        with closing(http.client.HTTPConnection(address, timeout=30)) as connection:
+            connection.putrequest("POST", LOGIN, skip_accept_encoding=True)
+            connection.putheader("Authorization", self.key.encode() if key is None else key)
+            for name, value in headers:
+                connection.putheader(name, value)
+            with suppress(BrokenPipeError, ConnectionResetError):  # answered before it was all read
+                connection.endheaders(iter([body]) if chunked else body, encode_chunked=chunked)
+            answer = connection.getresponse()
+            return Answer(answer.status, answer.headers, answer.read())
 
     def post_whole(self, body: bytes, *, key: bytes | None = None) -> Answer:
         """Post with the length of the body."""
@@ -870,9 +887,9 @@ class Live:
 
 
 @pytest.fixture
-def live(orm: Service) -> Iterator[Live]:
+def wire(orm: Service) -> Wire:
     provider = factories.work_provider(name=f"Wire {uuid.uuid4()}")
-    yield Live(orm, provider, factories.key(provider))
+    return Wire(orm, provider, factories.key(provider))
 
 
 WHOLE = json.dumps(EVENT).encode()
@@ -884,66 +901,66 @@ def assert_refused(answer: Answer, status: int, code: str) -> None:
     uuid.UUID(answer.headers["X-Request-Id"])
 
 
-def test_live_a_202_and_its_row(live: Live) -> None:
-    answer = live.post_whole(WHOLE)
+def test_live_a_202_and_its_row(wire: Wire) -> None:
+    answer = wire.post_whole(WHOLE)
     assert (answer.status, answer.body) == (202, b'{"status": "PENDING"}')
     assert answer.headers["Content-Type"] == "application/json"
     row = Submission.objects.get(request_id=answer.headers["X-Request-Id"])
-    assert (row.work_provider, bytes(row.body)) == (live.provider, WHOLE)
+    assert (row.work_provider, bytes(row.body)) == (wire.provider, WHOLE)
 
 
-def test_live_a_body_of_unknown_length_is_411(live: Live) -> None:
-    chunked = live.post(WHOLE, headers=[("Transfer-Encoding", b"chunked")], chunked=True)
+def test_live_a_body_of_unknown_length_is_411(wire: Wire) -> None:
+    chunked = wire.post(WHOLE, headers=[("Transfer-Encoding", b"chunked")], chunked=True)
     assert_refused(chunked, 411, "LENGTH_REQUIRED")
-    assert live.bodies() == []
+    assert wire.bodies() == []
 
 
-def test_live_no_length_is_no_body(live: Live) -> None:
-    assert_refused(live.post(), 400, "INVALID_DATA")
-    assert_refused(live.post(headers=[("Content-Length", b"0")]), 400, "INVALID_DATA")
-    assert live.bodies() == []
+def test_live_no_length_is_no_body(wire: Wire) -> None:
+    assert_refused(wire.post(), 400, "INVALID_DATA")
+    assert_refused(wire.post(headers=[("Content-Length", b"0")]), 400, "INVALID_DATA")
+    assert wire.bodies() == []
 
 
-def test_live_6_mib_are_413_and_5_are_not(live: Live) -> None:
+def test_live_6_mib_are_413_and_5_are_not(wire: Wire) -> None:
     """With the requests library, as a work provider would see it."""
-    headers = {"Authorization": live.key}
+    headers = {"Authorization": wire.key}
     for size, expected in ((6 * MIB, 413), (5 * MIB, 202)):
         answer = requests.post(
-            live.service.url + LOGIN, data=WHOLE.ljust(size), headers=headers, timeout=30
+            wire.service.url + LOGIN, data=WHOLE.ljust(size), headers=headers, timeout=30
         )
         assert answer.status_code == expected
-    assert [len(body) for body in live.bodies()] == [5 * MIB]
+    assert [len(body) for body in wire.bodies()] == [5 * MIB]
 
 
 @pytest.mark.parametrize("body", [b"\xff", WHOLE[:-1] + b', "later": "\xff"}', WHOLE + b"\x00"])
-def test_live_bytes_that_are_no_text_are_400(live: Live, body: bytes) -> None:
-    assert_refused(live.post_whole(body), 400, "INVALID_DATA")
-    assert live.bodies() == []
+def test_live_bytes_that_are_no_text_are_400(wire: Wire, body: bytes) -> None:
+    assert_refused(wire.post_whole(body), 400, "INVALID_DATA")
+    assert wire.bodies() == []
 
 
-def test_live_a_key_of_100_kb_is_an_invalid_key(live: Live) -> None:
-    assert_refused(live.post_whole(WHOLE, key=b"k" * 100_000), 401, "INVALID_KEY")
-    assert live.bodies() == []
+def test_live_a_key_of_100_kb_is_an_invalid_key(wire: Wire) -> None:
+    assert_refused(wire.post_whole(WHOLE, key=b"k" * 100_000), 401, "INVALID_KEY")
+    assert wire.bodies() == []
 
 
 @pytest.mark.parametrize("key", ["schlüssel".encode(), "schlüssel".encode("latin-1"), b"\x80\xff"])
-def test_live_a_key_with_bytes_beyond_ascii_is_an_invalid_key(live: Live, key: bytes) -> None:
-    assert_refused(live.post_whole(WHOLE, key=key), 401, "INVALID_KEY")
+def test_live_a_key_with_bytes_beyond_ascii_is_an_invalid_key(wire: Wire, key: bytes) -> None:
+    assert_refused(wire.post_whole(WHOLE, key=key), 401, "INVALID_KEY")
 
 
-def test_live_a_header_longer_than_the_server_takes_is_a_4xx(live: Live) -> None:
+def test_live_a_header_longer_than_the_server_takes_is_a_4xx(wire: Wire) -> None:
     """It may be empty, and the next request is served as if nothing had been."""
-    answer = live.post_whole(WHOLE, key=b"k" * (2 * MIB))
+    answer = wire.post_whole(WHOLE, key=b"k" * (2 * MIB))
     assert answer.status // 100 == 4
     assert b"<" not in answer.body
-    assert live.post_whole(WHOLE).status == 202
-    assert live.bodies() == [WHOLE]
+    assert wire.post_whole(WHOLE).status == 202
+    assert wire.bodies() == [WHOLE]
 
 
-def test_live_noise_is_never_an_error_of_ours(live: Live) -> None:
+def test_live_noise_is_never_an_error_of_ours(wire: Wire) -> None:
     """Bodies of bytes that chance put together are 400, all on one database and none of them kept."""
     chance = random.Random(1686)
     for _ in range(100):
         noise = chance.randbytes(chance.randrange(1, 200))
-        assert_refused(live.post_whole(noise), 400, "INVALID_DATA")
-    assert live.bodies() == []
+        assert_refused(wire.post_whole(noise), 400, "INVALID_DATA")
+    assert wire.bodies() == []
