@@ -1,7 +1,9 @@
 """Cover at an instant: was this customer on shift, for whom, and what was known of it when?"""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from django.conf import settings
 from django.db.models import Q
@@ -13,23 +15,11 @@ from shifts.models import Shift, ShiftRule, Stream, Withdrawal
 from shifts.timeline import Event, Link, Rule, Rules
 
 
-@dataclass(frozen=True, slots=True)
-class CoveringShift:
-    """A shift that held the instant, with the events that are its evidence.
-
-    `ended_at` is None while it was open; it then held until `closes_at` at the latest.
-    """
+class CoveringShift(NamedTuple):
+    """A shift that held the instant, and for whom; its opening and ending events are the evidence."""
 
     work_provider_id: int
-    link_id: int
-    started_at: datetime
-    ended_at: datetime | None
-    end_reason: str
-    closes_at: datetime | None
-    opened_by: int
-    ended_by: int | None
-    start_known_at: datetime
-    end_known_at: datetime | None
+    shift: timeline.Shift
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,53 +42,24 @@ def cover(customer: Customer, at: datetime, known_at: datetime | None = None) ->
     What the service knew is projected anew from what it had received by then: events, links,
     withdrawals and rules. Both instants are aware datetimes.
     """
-    if known_at is None:
-        found = tuple(map(_from_row, _rows(customer, at)))
-    else:
-        streams = Stream.objects.filter(customer=customer).order_by("work_provider_id")
-        found = tuple(
-            _from_projection(stream, shift)
-            for stream in streams
-            for shift in _as_known(stream, known_at)
-            if shift.started_at <= at
-            and ((end := shift.ended_at or shift.closes_at) is None or at < end)
-        )
-    return Cover(customer, at, known_at, found)
+    found = _standing(customer, at) if known_at is None else _known(customer, at, known_at)
+    return Cover(customer, at, known_at, tuple(found))
 
 
-def _rows(customer: Customer, at: datetime) -> list[Shift]:
-    shifts = Shift.objects.on_shift(at).filter(stream__customer=customer)
-    return list(shifts.select_related("stream").order_by("stream__work_provider_id"))
+def _standing(customer: Customer, at: datetime) -> Iterator[CoveringShift]:
+    rows = Shift.objects.on_shift(at).filter(stream__customer=customer)
+    for provider, *shift in rows.order_by("stream__work_provider_id").values_list(
+        "stream__work_provider_id", *store.SHIFT_COLUMNS
+    ):
+        yield CoveringShift(provider, timeline.Shift(*shift))
 
 
-def _from_row(row: Shift) -> CoveringShift:
-    return CoveringShift(
-        row.stream.work_provider_id,
-        row.link_id,
-        row.started_at,
-        row.ended_at,
-        row.end_reason,
-        row.closes_at,
-        row.opened_by_id,
-        row.ended_by_id,
-        row.start_known_at,
-        row.end_known_at,
-    )
-
-
-def _from_projection(stream: Stream, shift: timeline.Shift) -> CoveringShift:
-    return CoveringShift(
-        stream.work_provider_id,
-        shift.link_id,
-        shift.started_at,
-        shift.ended_at,
-        shift.end_reason,
-        shift.closes_at,
-        shift.opened_by,
-        shift.ended_by,
-        shift.start_known_at,
-        shift.end_known_at,
-    )
+def _known(customer: Customer, at: datetime, known_at: datetime) -> Iterator[CoveringShift]:
+    for stream in Stream.objects.filter(customer=customer).order_by("work_provider_id"):
+        for shift in _as_known(stream, known_at):
+            end = shift.ended_at or shift.closes_at
+            if shift.started_at <= at and (end is None or at < end):
+                yield CoveringShift(stream.work_provider_id, shift)
 
 
 def _as_known(stream: Stream, known_at: datetime) -> list[timeline.Shift]:

@@ -33,10 +33,11 @@ _WORK_PROVIDER_LOCK = 1
 BEGINNING = datetime(1, 1, 2, tzinfo=UTC)
 StreamKey = tuple[int, int]  # (work provider id, customer id)
 
-_SHIFT_COLUMNS = (
-    "link_id, started_at, ended_at, end_reason, start_clipped, is_continuation, login_at, closes_at"
-    ", opened_by_id, ended_by_id, start_known_at, end_known_at"
+# timeline.Shift, column by column
+SHIFT_COLUMNS = tuple(
+    f"{name}_id" if name in {"opened_by", "ended_by"} else name for name in Shift._fields
 )
+_SHIFT_COLUMNS = ", ".join(SHIFT_COLUMNS)
 _STATE_COLUMNS = (
     "login_at, login_event_id, login_known_at, ignored_at, ignored_event_id, ignored_known_at"
     ", last_event_at"
