@@ -94,10 +94,10 @@ def claim_pending(*, older_than: timedelta = timedelta(0)) -> Claim | None:
             WHERE digested_at IS NULL AND failed_at IS NULL
               AND (leased_until IS NULL OR leased_until <= statement_timestamp())
               AND (next_attempt_at IS NULL OR next_attempt_at <= statement_timestamp())
-              AND received_at <= statement_timestamp() - make_interval(secs => %s)
+              AND (%s = 0 OR received_at <= statement_timestamp() - make_interval(secs => %s))
             ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED
             """,
-            [older_than.total_seconds(), CLAIM_SIZES[0]],
+            [*[older_than.total_seconds()] * 2, CLAIM_SIZES[0]],
         )
         rows = cursor.fetchall()
         worn_out = [row[0] for row in rows if row[2] >= MAX_ATTEMPTS]

@@ -21,7 +21,7 @@ from zego_api.errors import ItemError
 ID_MAX_LENGTH = 128
 FIRST_YEAR, LAST_YEAR = 2000, 2100
 MAX_DEPTH = 100
-_STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+_STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[\]{}]', re.DOTALL)
 _CONTROL_OR_SURROGATE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 # What trimming takes off: spaces of every width, tabs and line ends. str.strip() would also take off
 # control characters, which are refused.
@@ -110,13 +110,17 @@ def _items(body: bytes, *, is_batch: bool) -> list[Any]:
     except (msgspec.MsgspecError, RecursionError):
         raise _whole_body("The body is not valid JSON.") from None
     else:
+        _refuse_wrong_count(len(decoded), is_batch=is_batch)
         _refuse_deep_nesting(body, flat=len(decoded) + is_batch)
         _refuse_repeated_names(text, body, decoded)
-    if is_batch and not 1 <= len(decoded) <= settings.BATCH_MAX_EVENTS:
-        raise _whole_body(
-            f"A batch has 1 to {settings.BATCH_MAX_EVENTS} events; this one has {len(decoded)}."
-        )
     return decoded
+
+
+def _refuse_wrong_count(count: int, *, is_batch: bool) -> None:
+    if is_batch and not 1 <= count <= settings.BATCH_MAX_EVENTS:
+        raise _whole_body(
+            f"A batch has 1 to {settings.BATCH_MAX_EVENTS} events; this one has {count}."
+        )
 
 
 def _items_of_wrong_type(body: bytes, *, is_batch: bool) -> list[Any]:
@@ -130,6 +134,7 @@ def _items_of_wrong_type(body: bytes, *, is_batch: bool) -> list[Any]:
     if not is_batch and not isinstance(value, dict):
         raise _whole_body("Send one object to a shift address; arrays go to /v1/batch/.")
     items = value if is_batch else [value]
+    _refuse_wrong_count(len(items), is_batch=is_batch)
     return [msgspec.convert(item, _Item) if isinstance(item, dict) else item for item in items]
 
 

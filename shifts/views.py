@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from shifts.accept import accept
-from zego_api.errors import LENGTH_REQUIRED, TOO_LARGE, ApiError
+from zego_api.errors import INVALID_DATA, LENGTH_REQUIRED, TOO_LARGE, ApiError, ItemError
 from zego_api.middleware import request_id_of
 
 # To the letter what the specification's scripts print; its table has it without the space.
@@ -69,6 +69,9 @@ def read_body(request: Request) -> bytes:
     if length.isdigit() and int(length) > settings.BODY_MAX_BYTES:
         raise ApiError(TOO_LARGE)
     try:
-        return request._request.body  # noqa: SLF001
+        body = request._request.body  # noqa: SLF001
     except RequestDataTooBig:
         raise ApiError(TOO_LARGE) from None
+    if length.isdigit() and len(body) < int(length):
+        raise ApiError(INVALID_DATA, errors=[ItemError(None, None, "The body broke off.")])
+    return body

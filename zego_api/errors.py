@@ -114,7 +114,7 @@ class ApiError(Exception):
 def respond(request: HttpRequest | Request, error: ApiError) -> HttpResponse:
     """The answer for `error`, in the form that the client's Accept header asks for."""
     problem = error.problem
-    if PROBLEM_JSON in request.headers.get("Accept", ""):
+    if PROBLEM_JSON in request.headers.get("Accept", "").lower():
         body: dict[str, Any] = {
             "type": "about:blank",
             "title": problem.title,

@@ -53,11 +53,13 @@ def configure(config: dict[str, Any]) -> None:
                 }
             },
             "filters": {"not_away": {"()": NotAway}},
-            "handlers": {"stdout": {"class": "logging.StreamHandler", "formatter": "line"}},
-            "root": {"handlers": ["stdout"], "level": config["level"]},
+            # To stderr, so that what a command prints on stdout is its answer and nothing else.
+            "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+            "root": {"handlers": ["stderr"], "level": config["level"]},
             # A 4xx is the client's business and is answered; a 500 is logged with its traceback.
             # Celery's lines about each wake-up say nothing that the digest's own line does not.
             "loggers": {
+                "django.security.DisallowedHost": {"level": "CRITICAL"},
                 "django.request": {"level": "ERROR", "filters": ["not_away"]},
                 "celery.worker.request": {"level": "WARNING"},
                 "celery.worker.strategy": {"level": "WARNING"},

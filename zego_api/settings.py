@@ -185,7 +185,7 @@ HELD_EXPIRES_AFTER = timedelta(days=30)
 DEFAULT_MAX_SHIFT_LENGTH = timedelta(hours=14)
 DATA_UPLOAD_MAX_MEMORY_SIZE = BODY_MAX_BYTES
 
-# Logs: one line an event on stdout. Request bodies, keys and identifiers are never logged.
+# Logs: one line an event on stderr. Request bodies, keys and identifiers are never logged.
 LOG_LEVEL = env.str("LOG_LEVEL", default="INFO")
 LOG_FORMAT = env.str("LOG_FORMAT", default="json")
 LOGGING_CONFIG = "zego_api.logs.configure"

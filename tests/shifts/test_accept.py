@@ -30,8 +30,6 @@ from tests.running import Service, wait_until
 from zego_api.local.servers import LocalPostgres, LocalValkey, free_port
 from zego_api.logs import configure
 
-pytestmark = pytest.mark.filterwarnings("ignore:No directory at:UserWarning")
-
 LOGIN, BATCH_LOGOUT = "/v1/shift/login/", "/v1/batch/logout/"
 EVENT = {"driverId": "1686", "timestamp": "2026-06-01T10:00:00Z"}
 

@@ -312,16 +312,25 @@ def test_fromisoformat_is_the_reference_for_timestamps(text: str) -> None:
         assert found.at == expected
 
 
-@profile
-@given(
-    st.datetimes(min_value=datetime(2000, 1, 2), max_value=datetime(2099, 12, 30)),  # noqa: DTZ001
-    st.sampled_from(ZONES),
-    st.integers(-48, 48).map(lambda halves: timedelta(minutes=30 * halves)),
+# Where and when clocks change: forward and back, by half an hour too, and once by a whole day.
+CHANGES = (
+    ("Europe/London", datetime(2026, 3, 29, 1)),  # noqa: DTZ001
+    ("Europe/London", datetime(2026, 10, 25, 1)),  # noqa: DTZ001
+    ("America/St_Johns", datetime(2026, 11, 1, 1)),  # noqa: DTZ001
+    ("Australia/Lord_Howe", datetime(2026, 4, 5, 1, 30)),  # noqa: DTZ001
+    ("Australia/Lord_Howe", datetime(2026, 10, 4, 2)),  # noqa: DTZ001
+    ("Pacific/Apia", datetime(2011, 12, 30)),  # noqa: DTZ001
 )
+quarters = st.integers(-12, 12).map(lambda number: timedelta(minutes=15 * number))
+
+
+@profile
+@given(st.sampled_from(CHANGES), quarters, quarters)
 def test_a_local_time_is_an_instant_at_which_the_clocks_there_showed_it(
-    local: datetime, zone: str, after: timedelta
+    change: tuple[str, datetime], since: timedelta, after: timedelta
 ) -> None:
     """Of two such instants none is nearer to the arrival; of none, PEP 495's reading holds."""
+    zone, local = change[0], change[1] + since
     there = ZoneInfo(zone)
     readings = [local.replace(tzinfo=there, fold=fold).astimezone(UTC) for fold in (0, 1)]
     received_at = readings[0] + after

@@ -7,6 +7,7 @@ the HTTP server itself has a say in goes over a socket to the running service.
 import http.client
 import json
 import random
+import socket
 import uuid
 import zlib
 from collections.abc import Iterable
@@ -30,7 +31,6 @@ from tests import factories
 from tests.running import Service
 
 # WhiteNoise says so where `collectstatic` has not been run, and only pages need its files.
-pytestmark = pytest.mark.filterwarnings("ignore:No directory at:UserWarning")
 
 PATHS = ("/v1/shift/login/", "/v1/shift/logout/", "/v1/batch/login/", "/v1/batch/logout/")
 LOGIN, BATCH_LOGIN = PATHS[0], PATHS[2]
@@ -774,6 +774,16 @@ def test_a_local_time_is_read_in_the_work_providers_zone(
     assert event.at == datetime.fromisoformat(f"2026-03-29T{expected}:00+00:00")
 
 
+def test_a_local_time_that_never_was_does_not_depend_on_its_arrival(
+    london: Api, clock: Clock
+) -> None:
+    """There are no two readings to choose from."""
+    for arrival in ("2026-03-28T20:00:00", "2026-03-29T00:30:00", "2026-03-29T12:00:00"):
+        clock.now = datetime.fromisoformat(arrival + "+00:00")
+        [event] = london.accepts({"driverId": "1686", "timestamp": "2026-03-29T01:30:00"})
+        assert event.at == datetime(2026, 3, 29, 1, 30, tzinfo=UTC)
+
+
 def test_what_was_sent_keeps_the_zone_it_was_sent_in(london: Api) -> None:
     """A work provider that moves to another zone changes what comes, not what came."""
     body = {"driverId": "1686", "timestamp": "2026-06-01T10:00:00"}
@@ -947,6 +957,21 @@ def test_live_a_key_of_100_kb_is_an_invalid_key(wire: Wire) -> None:
 def test_live_a_key_with_bytes_beyond_ascii_is_no_key(wire: Wire, key: bytes) -> None:
     """HTTP knows no such header; the server hands it on as an empty one."""
     assert_refused(wire.post_whole(WHOLE, key=key), 401, "MISSING_AUTH")
+    assert wire.bodies() == []
+
+
+def test_live_a_body_that_breaks_off_is_invalid(wire: Wire) -> None:
+    """It may read as JSON all the same; but it is not what the client meant to send."""
+    address = urlsplit(wire.service.url)
+    head = (
+        f"POST {LOGIN} HTTP/1.1\r\nHost: {address.netloc}\r\nAuthorization: {wire.key}\r\n"
+        f"Content-Length: {len(WHOLE) + 9}\r\n\r\n"
+    )
+    with socket.create_connection((address.hostname, address.port), timeout=30) as client:
+        client.sendall(head.encode() + WHOLE)
+        client.shutdown(socket.SHUT_WR)
+        answer = client.makefile("rb").read()
+    assert answer == b"" or b"INVALID_DATA" in answer
     assert wire.bodies() == []
 
 
