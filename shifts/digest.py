@@ -21,7 +21,7 @@ from shifts import payload, store
 from shifts.models import event_id
 from shifts.settle import Cause, Change, settle
 from shifts.timeline import Decision, Event
-from zego_api.db import is_away, sqlstate
+from zego_api.db import is_away, lost_a_race, sqlstate
 
 log = structlog.get_logger(__name__)
 
@@ -258,27 +258,32 @@ def _release(claim: Claim, error: Exception) -> None:
 def _give_back(claim: Claim, error: Exception) -> None:
     """Back-off for one that failed on its own, FAILED after the last attempt; the rest go on at once.
 
-    A database that went away is not the submissions' fault, and their attempt is not counted.
+    A database that went away is not the submissions' fault, and their attempt is not counted. One that
+    never gets its lock is tried alone and ever more rarely, but nothing is wrong with it.
     """
-    away = is_away(error)
+    attempts = claim.attempts
+    if is_away(error):
+        attempts -= 1
+    elif lost_a_race(error):
+        attempts = min(attempts, MAX_ATTEMPTS - 1)
     alone = len(claim.submission_ids) == 1
     failure = f"{type(error).__name__}: {error}"[:2_000]
     with connection.cursor() as cursor:
         cursor.execute(
             """
             UPDATE shifts_submission
-            SET leased_until = NULL, claim = NULL, attempts = attempts - %s, failure = %s,
+            SET leased_until = NULL, claim = NULL, attempts = %s, failure = %s,
                 next_attempt_at = statement_timestamp() + make_interval(secs => %s)
             WHERE id = ANY(%s) AND claim = %s AND digested_at IS NULL RETURNING id
             """,
-            (
-                int(away),
-                "" if away else failure,
-                2**claim.attempts if alone and not away else 0,
+            [
+                attempts,
+                failure,
+                2**claim.attempts if alone and not is_away(error) else 0,
                 claim.submission_ids,
                 claim.token,
-            ),
+            ],
         )
         given_back = [row[0] for row in cursor]
-    if alone and not away and claim.attempts >= MAX_ATTEMPTS and given_back:
+    if alone and attempts >= MAX_ATTEMPTS and given_back:
         _fail(given_back, failure)

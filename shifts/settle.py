@@ -235,8 +235,8 @@ def _write(writes: _Writes) -> None:
     store.save_states(writes.states)
 
 
-def close_overdue(*, now: datetime, limit: int = 1000) -> int:
-    """R6 for open shifts past their maximum, some at a time; returns how many streams it settled."""
+def close_overdue(*, now: datetime, limit: int = 1000) -> bool:
+    """R6 for open shifts past their maximum, some at a time; returns whether there may be more."""
     overdue = Stream.objects.filter(
         shifts__ended_at__isnull=True, shifts__closes_at__lte=now
     ).values_list("work_provider_id", "customer_id")[:limit]
@@ -245,7 +245,7 @@ def close_overdue(*, now: datetime, limit: int = 1000) -> int:
         store.lock_work_providers(provider for provider, _ in keys)
         streams = store.lock_streams(keys)
         settle([Change(stream) for stream in streams.values()], cause=Cause.CLOCK, now=now)
-    return len(keys)
+    return len(keys) == limit
 
 
 def change_rule(

@@ -276,6 +276,31 @@ def test_a_database_that_goes_away_costs_no_attempt(
     assert submission.status == "DIGESTED"
 
 
+def test_one_whose_lock_never_comes_is_not_failed_and_holds_nothing_up(
+    platform: Platform, quiet: Service
+) -> None:
+    stuck, free = platform.driver(), platform.driver()
+    for driver in (stuck, free):
+        platform.accept(("login", driver.id, at("08:00")))
+    drain()
+    with quiet.connect() as blocker, blocker.cursor() as cursor, connection.cursor() as ours:
+        cursor.execute(
+            "BEGIN; SELECT FROM shifts_stream WHERE id = %s FOR UPDATE", [stuck.stream.pk]
+        )
+        ours.execute("SET lock_timeout = '50ms'")
+        late = platform.accept(("logout", stuck.id, at("17:00")))
+        platform.accept(("logout", free.id, at("17:00")))
+        for _ in range(MAX_ATTEMPTS + 2):
+            Submission.objects.update(next_attempt_at=None)
+            drain()
+        ours.execute("RESET lock_timeout")
+    late.refresh_from_db()
+    assert (late.status, free.shifts()) == ("PENDING", [(at("08:00"), at("17:00"), "LOGOUT")])
+    Submission.objects.update(next_attempt_at=None)
+    drain()
+    assert stuck.shifts() == [(at("08:00"), at("17:00"), "LOGOUT")]
+
+
 @pytest.mark.outage
 def test_a_claim_whose_worker_is_killed_leaves_nothing_and_is_taken_over(
     platform: Platform, quiet: Service
