@@ -193,11 +193,12 @@ class DriverLink(models.Model):
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Store the link and announce it in one transaction, so that its shifts are never behind."""
         self.clean()
-        if self.unlinked_at is None:
-            self.unlink_recorded_at = None
-        elif self.unlink_recorded_at is None:
-            self.unlink_recorded_at = timezone.now()
         with transaction.atomic():
+            before = DriverLink.objects.filter(pk=self.pk).values_list("unlinked_at", flat=True)
+            if self.unlinked_at is None:
+                self.unlink_recorded_at = None
+            elif self.unlinked_at != before.first():
+                self.unlink_recorded_at = timezone.now()
             super().save(*args, **kwargs)
             link_changed.send(sender=DriverLink, link=self)
 

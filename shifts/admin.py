@@ -85,6 +85,10 @@ class SubmissionAdmin(ReadOnlyAdmin):
     readonly_fields = ["sent_body"]
     actions = ["retry"]
 
+    def get_queryset(self, request: HttpRequest) -> models.QuerySet[Submission]:
+        """Without the bodies: a page of them could be half a gigabyte. The form fetches its one."""
+        return super().get_queryset(request).defer("body")
+
     @admin.display(description="body, as it was sent")
     def sent_body(self, submission: Submission) -> str:
         return bytes(submission.body)[:20_000].decode(errors="replace")

@@ -98,26 +98,35 @@ def _end_known(link: DriverLink, known_at: datetime) -> datetime | None:
 def _events_known(
     stream: Stream, links: list[tuple[DriverLink, datetime | None]], known_at: datetime
 ) -> list[Event]:
-    """Events received by then that the links known by then explain.
+    """Events received by then that the links known by then tie to this stream.
 
-    Those that wait today are looked at too: an unlinking recorded later may have taken them out.
+    A link recorded later may have taken some out: to wait, or to another customer with the same
+    driver id. So these are looked at too, and resolved by all the links known by then.
     """
-    number = stream.customer.number
     provider = stream.work_provider_id
+    driver_ids = {link.driver_id for link, _ in links}
+    sharing = DriverLink.objects.filter(work_provider=provider, driver_id__in=driver_ids)
+    known = sharing.filter(link_recorded_at__lte=known_at).exclude(customer=stream.customer_id)
+    others = [(link, _end_known(link, known_at)) for link in known]
+    number = stream.customer.number
     spans: dict[Identifier, list[Span]] = {}
-    for link, end in links:
-        span = Span(stream.customer_id, link.linked_at, end)
-        spans.setdefault(Identifier(provider, link.driver_id, None), []).append(span)
-        spans.setdefault(Identifier(provider, None, number), []).append(span)
+    for link, end in [*links, *others]:
+        span = Span(link.customer_id, link.linked_at, end)
+        if end != link.linked_at:
+            spans.setdefault(Identifier(provider, link.driver_id, None), []).append(span)
+        if link.customer_id == stream.customer_id:
+            spans.setdefault(Identifier(provider, None, number), []).append(span)
     resolver = Resolver(spans, set())
-    driver_ids = [link.driver_id for link, _ in links]
-    stored = store.events_after({stream.pk: store.BEGINNING})
+    streams = Stream.objects.filter(
+        work_provider=provider, customer__in=sharing.values("customer")
+    ).values_list("pk", flat=True)
+    stored = store.events_after(dict.fromkeys({stream.pk, *streams}, store.BEGINNING))
     stored += store.waiting_events(provider, driver_ids, [number])
     return [
         one.event
         for one in stored
         if one.event.known_at <= known_at
-        and resolver.find(one.identifier, one.event.at)[0] is not None
+        and resolver.find(one.identifier, one.event.at)[0] == stream.customer_id
     ]
 
 

@@ -21,7 +21,7 @@ from shifts import payload, store
 from shifts.models import event_id
 from shifts.settle import Cause, Change, settle
 from shifts.timeline import Decision, Event
-from zego_api.db import is_away, lost_a_race, sqlstate
+from zego_api.db import is_away, sqlstate
 
 log = structlog.get_logger(__name__)
 
@@ -31,7 +31,11 @@ EVENTS_PER_CLAIM = 5_000
 # How many submissions are claimed together at their first, second and later attempts: what fails is
 # soon tried on its own, and does not hold up the rest.
 CLAIM_SIZES = (2_000, 50, 1)
+_CLAIM_PAUSE = 0.02
 _RELEASE_PAUSES = (0.0, 0.5, 1.0, 2.0, 4.0)
+# Classes of SQLSTATE that say nothing against a submission's data: races lost, locks that did not come,
+# a schema that is older or newer than the code, a server in trouble.
+_NOT_ITS_FAULT = {"40", "42", "55", "F0", "XX"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,10 @@ def digest_pending(*, older_than: timedelta = timedelta(0)) -> bool:
     A failure is kept with the submission and does not raise; a database that is away does.
     """
     claim = claim_pending(older_than=older_than)
+    if claim is None:
+        # Another worker may have locked more than it claims, for the few milliseconds of its claim.
+        time.sleep(_CLAIM_PAUSE)
+        claim = claim_pending(older_than=older_than)
     if claim is None:
         return False
     try:
@@ -157,7 +165,7 @@ def digest_claim(claim: Claim, *, now: datetime) -> int:
         stream = streams[identifier.work_provider_id, customer_id]
         changes.setdefault(stream.id, Change(stream)).events.append(event)
         stream_of[event.id] = stream.id
-    decisions |= settle(list(changes.values()), cause=Cause.EVENT, now=now)
+    decisions |= settle(list(changes.values()), cause=Cause.EVENT)
     store.insert_events(
         (
             event.id,
@@ -242,29 +250,32 @@ def _release(claim: Claim, error: Exception) -> None:
         submission_ids=claim.submission_ids[:10],
         attempts=claim.attempts,
     )
+    away = False
     for pause in _RELEASE_PAUSES:
         time.sleep(pause)
         try:
             with transaction.atomic():
-                _give_back(claim, error)
+                _give_back(claim, error, away=away)
         except Error as again:
             if not is_away(again):
                 raise
+            away = True
             connection.close()
         else:
             return
 
 
-def _give_back(claim: Claim, error: Exception) -> None:
+def _give_back(claim: Claim, error: Exception, *, away: bool) -> None:
     """Back-off for one that failed on its own, FAILED after the last attempt; the rest go on at once.
 
-    A database that went away is not the submissions' fault, and their attempt is not counted. One that
-    never gets its lock is tried alone and ever more rarely, but nothing is wrong with it.
+    Only where the database was found to be `away` is the attempt not counted: a digest may also break
+    its own connection. One that cannot be digested through no fault of its data is tried alone and
+    ever more rarely, but never set aside.
     """
     attempts = claim.attempts
-    if is_away(error):
+    if away:
         attempts -= 1
-    elif lost_a_race(error):
+    elif (sqlstate(error) or "")[:2] in _NOT_ITS_FAULT:
         attempts = min(attempts, MAX_ATTEMPTS - 1)
     alone = len(claim.submission_ids) == 1
     failure = f"{type(error).__name__}: {error}"[:2_000]
@@ -279,7 +290,7 @@ def _give_back(claim: Claim, error: Exception) -> None:
             [
                 attempts,
                 failure,
-                2**claim.attempts if alone and not is_away(error) else 0,
+                2**claim.attempts if alone and not away else 0,
                 claim.submission_ids,
                 claim.token,
             ],

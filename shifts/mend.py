@@ -7,7 +7,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 
 from linking.models import Customer, User, WorkProvider
-from shifts import store
+from shifts import payload, store
 from shifts.models import Kind, Stream, Submission, Withdrawal
 from shifts.settle import Cause, resettle
 from shifts.wake import wake
@@ -24,14 +24,24 @@ def add_event(
     now: datetime,
 ) -> Submission:
     """Add a missing login or logout, as a submission that is digested like any other."""
-    body = {"policyId": customer.number, "timestamp": at.isoformat()}
+    body = json.dumps({"policyId": customer.number, "timestamp": at.isoformat()}).encode()
+    try:
+        payload.read(
+            body,
+            is_batch=False,
+            zone=work_provider.timezone,
+            received_at=now,
+            max_future=work_provider.max_future,
+        )
+    except payload.InvalidBody as invalid:
+        raise ValidationError([error.reason for error in invalid.errors]) from None
     submission = Submission.objects.create(
         work_provider=work_provider,
         actor=actor,
         actor_reason=_needed(reason),
         kind=kind,
         is_batch=False,
-        body=json.dumps(body).encode(),
+        body=body,
         timezone=work_provider.timezone,
         event_count=1,
         received_at=now,
@@ -53,18 +63,19 @@ def withdraw(
             withdrawn_at=now,
             withdrawn_by=actor,
         )
-        _resettle(stream, at, now)
+        _resettle(stream, at)
     return withdrawal
 
 
 def undo_withdrawal(withdrawal: Withdrawal, *, actor: User, reason: str, now: datetime) -> None:
-    """Let the events count again."""
+    """Let the events count again; who undid it first stays on record."""
     with transaction.atomic():
-        withdrawal.undone_at = now
-        withdrawal.undone_by = actor
-        withdrawal.undone_reason = _needed(reason)
-        withdrawal.save()
-        _resettle(withdrawal.stream, withdrawal.timestamp, now)
+        undone = Withdrawal.objects.filter(pk=withdrawal.pk, undone_at__isnull=True).update(
+            undone_at=now, undone_by=actor, undone_reason=_needed(reason)
+        )
+        if not undone:
+            raise ValidationError("This withdrawal has been undone already.")
+        _resettle(withdrawal.stream, withdrawal.timestamp)
 
 
 def retry_failed(submission: Submission) -> None:
@@ -75,9 +86,9 @@ def retry_failed(submission: Submission) -> None:
     transaction.on_commit(wake, robust=True)
 
 
-def _resettle(stream: Stream, at: datetime, now: datetime) -> None:
+def _resettle(stream: Stream, at: datetime) -> None:
     store.lock_work_providers([stream.work_provider_id])
-    resettle([(stream.work_provider_id, stream.customer_id)], at, Cause.WITHDRAWAL, now=now)
+    resettle([(stream.work_provider_id, stream.customer_id)], at, Cause.WITHDRAWAL)
 
 
 def _needed(reason: str) -> str:

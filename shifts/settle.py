@@ -5,12 +5,14 @@ new events are all later than its last one is folded onto its state; any other i
 the last login that the change cannot touch. Both ways give the same shifts (shifts/timeline.py).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import islice
+from operator import itemgetter
 
 from django.db import transaction
-from django.utils import timezone
 
 from linking.models import WorkProvider
 from shifts import store, timeline
@@ -60,12 +62,15 @@ class _Writes:
     states: dict[int, State] = field(default_factory=dict)
 
 
-def settle(changes: Sequence[Change], *, cause: Cause, now: datetime) -> dict[int, Decision]:
+def settle(changes: Sequence[Change], *, cause: Cause) -> dict[int, Decision]:
     """Write the shifts, revisions, outcomes and states that follow from `changes`.
 
     The streams must be locked, and their work providers too (store.lock_work_providers). Returns the
-    decisions on the events that are not stored yet; the caller stores them.
+    decisions on the events that are not stored yet; the caller stores them. `as_of` is the database's
+    clock, read while the locks are held: an instant from before the wait could reopen what another
+    process has meanwhile seen run out.
     """
+    now = store.clock()
     streams = [change.stream for change in changes]
     links = store.links_of(streams)
     rules = store.rules_of(stream.work_provider_id for stream in streams)
@@ -161,6 +166,7 @@ def _compare(
     """Find out which rows are new, changed and gone, and what is worth a revision."""
     stream_id = change.stream.id
     taken = timeline.match(stored, shifts)
+    new_ids = {event.id for event in change.events}
     cover = sorted((shift.started_at, _end(shift, now) or now) for shift in shifts)
 
     def revise(old: Stored, new: Shift | None) -> None:
@@ -175,7 +181,7 @@ def _compare(
                 stream_id,
                 "AMENDED" if new else "REMOVED",
                 cause.value,
-                _cause_event(change, new),
+                _cause_event(new_ids, new),
                 old.shift.started_at,
                 old_end,
                 old_reason,
@@ -211,19 +217,20 @@ def _end_as_of(shift: Shift, now: datetime) -> tuple[datetime | None, str]:
     return shift.ended_at, shift.end_reason
 
 
-def _covers(cover: Iterable[tuple[datetime, datetime]], start: datetime, end: datetime) -> bool:
+def _covers(cover: Sequence[tuple[datetime, datetime]], start: datetime, end: datetime) -> bool:
     """Whether the intervals, in order, hold all of `[start, end)`."""
-    for begins, ends in cover:
-        if begins <= start < ends:
-            start = ends
+    first = bisect_right(cover, start, key=itemgetter(0)) - 1
+    for begins, ends in islice(cover, max(first, 0), None):
+        if begins > start or start >= end:
+            break
+        start = max(start, ends)
     return start >= end
 
 
-def _cause_event(change: Change, new: Shift | None) -> int | None:
+def _cause_event(new_ids: Set[int], shift: Shift | None) -> int | None:
     """The new event that opened or ended the shift, else the last one that arrived."""
-    ids = [event.id for event in change.events]
-    named = [event_id for event_id in ids if new and event_id in (new.opened_by, new.ended_by)]
-    return max(named or ids, default=None)
+    named = new_ids & {shift.opened_by, shift.ended_by} if shift else None
+    return max(named or new_ids, default=None)
 
 
 def _write(writes: _Writes) -> None:
@@ -244,7 +251,7 @@ def close_overdue(*, now: datetime, limit: int = 1000) -> bool:
         keys = list(overdue)
         store.lock_work_providers(provider for provider, _ in keys)
         streams = store.lock_streams(keys)
-        settle([Change(stream) for stream in streams.values()], cause=Cause.CLOCK, now=now)
+        settle([Change(stream) for stream in streams.values()], cause=Cause.CLOCK)
     return len(keys) == limit
 
 
@@ -259,21 +266,11 @@ def change_rule(
         )
         # Events ahead of the clock have been projected already, by the old rule.
         ahead = Stream.objects.filter(work_provider=work_provider, last_event_at__gte=now)
-        resettle(ahead.values_list("work_provider_id", "customer_id"), now, Cause.RULE, now=now)
+        resettle(ahead.values_list("work_provider_id", "customer_id"), now, Cause.RULE)
     return rule
 
 
-def resettle(
-    keys: Iterable[store.StreamKey],
-    doubt_from: datetime,
-    cause: Cause,
-    *,
-    now: datetime | None = None,
-) -> None:
+def resettle(keys: Iterable[store.StreamKey], doubt_from: datetime, cause: Cause) -> None:
     """Project some streams again from an instant on; in a transaction, work providers locked."""
     streams = store.lock_streams(keys)
-    settle(
-        [Change(stream, doubt_from=doubt_from) for stream in streams.values()],
-        cause=cause,
-        now=now or timezone.now(),
-    )
+    settle([Change(stream, doubt_from=doubt_from) for stream in streams.values()], cause=cause)

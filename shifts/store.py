@@ -74,6 +74,14 @@ def lock_work_providers(ids: Iterable[int], *, exclusive: bool = False) -> None:
             cursor.execute(f"SELECT {function}(%s, %s)", [_WORK_PROVIDER_LOCK, work_provider_id])
 
 
+def clock() -> datetime:
+    """The database's time now, whenever the transaction began; one clock for all processes."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        now: datetime = cursor.fetchone()[0]
+    return now
+
+
 def lock_streams(keys: Iterable[StreamKey]) -> dict[StreamKey, StreamRow]:
     """Lock the streams in id order, making those that are new."""
     wanted = sorted(set(keys))

@@ -44,12 +44,12 @@ def close_overdue(now: datetime) -> None:
 
 def count_waiting_lately(now: datetime) -> None:
     """Count what waits in spite of a link that changed lately."""
-    links.count_waiting(changed_since=now - LINKS_CHANGED_WITHIN, now=now)
+    links.count_waiting(changed_since=now - LINKS_CHANGED_WITHIN)
 
 
 def count_waiting_ever(now: datetime) -> None:
     """Count what waits in spite of any link."""
-    links.count_waiting(changed_since=BEGINNING, now=now)
+    links.count_waiting(changed_since=BEGINNING)
 
 
 def expire_held(now: datetime) -> None:

@@ -7,10 +7,10 @@ that was interrupted. All instants are aware datetimes; every interval is half-o
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from typing import NamedTuple
 
 LOGIN, LOGOUT = "login", "logout"
@@ -405,10 +405,11 @@ class Stored(NamedTuple):
     shift: Shift
 
 
-_AGREEMENTS: list[Callable[[Shift, Shift], bool]] = [
-    lambda old, new: old.opened_by == new.opened_by and old.link_id == new.link_id,
-    lambda old, new: old.opened_by == new.opened_by,
-    lambda old, new: old.ended_by == new.ended_by is not None,
+# In order of preference, what a stored and a projected shift may have in common.
+_AGREEMENTS: list[Callable[[Shift], object]] = [
+    lambda shift: (shift.opened_by, shift.link_id),
+    attrgetter("opened_by"),
+    attrgetter("ended_by"),
 ]
 
 
@@ -416,36 +417,45 @@ def match(stored: Sequence[Stored], shifts: Sequence[Shift]) -> list[Stored | No
     """Which stored shift each of `shifts` takes over, None for a new one.
 
     The one with the same opening event, else with the same ending event, else the one it overlaps
-    most. Stored shifts that nobody takes over are no longer yielded.
+    most. Stored shifts that nobody takes over are no longer yielded. Both come in time order; a
+    driver's whole history, moved by an hour, must not take longer than its length.
     """
     taken: list[Stored | None] = [None] * len(shifts)
-    left = list(stored)
-    for agrees in _AGREEMENTS:
-        for index, shift in enumerate(shifts):
-            found = next((old for old in left if agrees(old.shift, shift)), None)
-            if taken[index] is None and found is not None:
-                taken[index] = found
-                left.remove(found)
-    while left and (best := _most_overlapping(left, shifts, taken)):
-        index, old = best
-        taken[index] = old
-        left.remove(old)
+    free = dict(enumerate(stored))
+    for value in _AGREEMENTS:
+        by_value: dict[object, list[int]] = {}
+        for old in reversed(free):
+            by_value.setdefault(value(free[old].shift), []).append(old)
+        by_value.pop(None, None)
+        for new, shift in enumerate(shifts):
+            if taken[new] is None and (candidates := by_value.get(value(shift))):
+                taken[new] = free.pop(candidates.pop())
+    unmatched = [new for new, found in enumerate(taken) if found is None]
+    for _, new, old in sorted(_overlapping(free, shifts, unmatched)):
+        if taken[new] is None and old in free:
+            taken[new] = free.pop(old)
     return taken
 
 
-def _most_overlapping(
-    left: Sequence[Stored], shifts: Sequence[Shift], taken: Sequence[Stored | None]
-) -> tuple[int, Stored] | None:
-    pairs = [
-        (_overlap(old.shift, shift), index, old)
-        for index, shift in enumerate(shifts)
-        if taken[index] is None
-        for old in left
-    ]
-    length, index, old = max(pairs, key=itemgetter(0), default=(timedelta(0), 0, None))
-    return (index, old) if old is not None and length > timedelta(0) else None
+def _overlapping(
+    free: Mapping[int, Stored], shifts: Sequence[Shift], unmatched: Sequence[int]
+) -> Iterator[tuple[timedelta, int, int]]:
+    """(minus the overlap, index into `shifts`, key in `free`) of each pair that overlaps."""
+    olds = list(free)
+    first = 0
+    for new in unmatched:
+        shift = shifts[new]
+        while first < len(olds) and _end(free[olds[first]].shift) <= shift.started_at:
+            first += 1
+        for old in olds[first:]:
+            if free[old].shift.started_at >= _end(shift):
+                break
+            yield -_overlap(free[old].shift, shift), new, old
+
+
+def _end(shift: Shift) -> datetime:
+    return shift.ended_at or shift.closes_at or _FOREVER
 
 
 def _overlap(one: Shift, other: Shift) -> timedelta:
-    start = max(one.started_at, other.started_at)
-    return min(shift.ended_at or shift.closes_at or _FOREVER for shift in (one, other)) - start
+    return min(_end(one), _end(other)) - max(one.started_at, other.started_at)

@@ -5,6 +5,8 @@ from django.db import Error, InterfaceError, OperationalError, connection
 # Classes of SQLSTATE in which the server, not the statement, is the trouble: connection lost,
 # resources run out, operator intervention (shutdown, crash of another backend), I/O error.
 _AWAY = {"08", "53", "58"}
+# Those in which the statement lost a race or ran out of time: deadlock, lock, statement time-out.
+_PASSING = {"40", "55", "57"}
 _AWAY_CODES = {"57P01", "57P02", "57P03", "57P05", "25006", "25P03"}
 
 
@@ -25,14 +27,9 @@ def is_away(error: BaseException) -> bool:
     return code[:2] in _AWAY or code in _AWAY_CODES
 
 
-def lost_a_race(error: BaseException) -> bool:
-    """Whether another transaction stood in the way: a deadlock, or a lock that did not come in time."""
-    return (sqlstate(error) or "")[:2] in {"40", "55"}
-
-
 def is_outage(error: BaseException) -> bool:
     """Whether the same request may succeed a moment later with nothing changed."""
-    return is_away(error) or lost_a_race(error) or (sqlstate(error) or "").startswith("57")
+    return is_away(error) or (sqlstate(error) or "")[:2] in _PASSING
 
 
 def is_reachable() -> bool:

@@ -56,6 +56,7 @@ WSGI_APPLICATION = "zego_api.wsgi.application"
 AUTH_USER_MODEL = "linking.User"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
+MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"  # a new key is in one
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en-gb"
 APPEND_SLASH = False  # both spellings are routed; a redirect would lose a POST's body

@@ -76,6 +76,22 @@ def test_what_was_known_of_links_and_unlinkings(live: Live) -> None:
     assert not cover(customer, at("10:00"), before_link).is_covered
 
 
+def test_what_was_known_before_the_driver_id_went_to_somebody_else(live: Live) -> None:
+    first = live.driver(driver_id="van 9")
+    live.login(first, at("10:00"))
+    live.logout(first, at("12:00"))
+    then = timezone.now()
+    first.link.unlinked_at = at("09:00")
+    first.link.save()
+    second = live.driver(linked_at=at("09:00"), driver_id="van 9")
+    assert second.shifts() == [(at("10:00"), at("12:00"), "LOGOUT")]
+    old, new = first.link.customer, second.link.customer
+    assert not cover(old, at("11:00")).is_covered
+    assert cover(old, at("11:00"), then).is_covered
+    assert cover(new, at("11:00")).is_covered
+    assert not cover(new, at("11:00"), then).is_covered
+
+
 def test_what_was_known_of_withdrawals(live: Live) -> None:
     driver = live.driver()
     customer = driver.link.customer

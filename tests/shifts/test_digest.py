@@ -1,10 +1,13 @@
 """The digest: claims, leases, failures and races, on a real database with real workers."""
 
 import json
+import os
 import random
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from django.db import OperationalError, connection, transaction
@@ -12,6 +15,7 @@ from django.utils import timezone
 from hypothesis import HealthCheck, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from pytest_django import DjangoDbBlocker
 
 from linking import keys
 from shifts import digest, settle, timeline
@@ -19,8 +23,10 @@ from shifts.accept import accept
 from shifts.digest import CLAIM_SIZES, MAX_ATTEMPTS, claim_pending, digest_claim, digest_pending
 from shifts.models import Shift, ShiftEvent, Stream, Submission
 from tests.running import Service, autocommit, wait_until
+from tests.shifts.conftest import pointed_at
 from tests.shifts.live import Driver, Live, at
 from zego_api.ids import uuid7
+from zego_api.local.servers import LocalPostgres
 
 Row = tuple[str, str, datetime]
 
@@ -254,10 +260,10 @@ def test_what_was_tried_before_is_claimed_in_smaller_and_smaller_groups(platform
     assert len(claim.submission_ids) == 1
 
 
-def test_a_database_that_goes_away_costs_no_attempt(
+def test_a_digest_that_breaks_its_own_connection_is_counted(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The backend is really terminated in the middle of the digest."""
+    """It looks like an outage, yet the database is there at once: no way to go on for ever."""
     submission = platform.accept(("login", "x", at("10:00")))
 
     def terminated(*args: object, **kwargs: object) -> int:
@@ -267,13 +273,56 @@ def test_a_database_that_goes_away_costs_no_attempt(
 
     with monkeypatch.context() as patch:
         patch.setattr(digest, "digest_claim", terminated)
-        with pytest.raises(OperationalError):
-            digest_pending()
+        for _ in range(MAX_ATTEMPTS):
+            Submission.objects.update(next_attempt_at=None)
+            with pytest.raises(OperationalError):
+                digest_pending()
     submission.refresh_from_db()
-    assert (submission.attempts, submission.leased_until) == (0, None)
-    drain()
-    submission.refresh_from_db()
-    assert submission.status == "DIGESTED"
+    assert (submission.attempts, submission.status) == (MAX_ATTEMPTS, "FAILED")
+
+
+@pytest.mark.outage
+def test_a_database_that_goes_away_costs_no_attempt(
+    tmp_path: Path, django_db_blocker: DjangoDbBlocker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server is really killed in the middle of the digest, and started again a second later."""
+    with (
+        LocalPostgres(tmp_path / "postgres") as postgres,
+        pointed_at(postgres.url, django_db_blocker),
+    ):
+        service = Service(tmp_path, postgres.url, os.environ["REDIS_URL"])
+        service.manage("migrate", "--verbosity", "0")
+        submission = Platform(service).accept(("login", "x", at("10:00")))
+        at_work, gone = threading.Event(), threading.Event()
+
+        def interrupted(*args: object, **kwargs: object) -> int:
+            at_work.set()
+            gone.wait()
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT 1")
+            return 0
+
+        def digest_until_it_is_back() -> None:
+            with pytest.raises(OperationalError):
+                digest_pending()
+            connection.close()
+
+        worker = threading.Thread(target=digest_until_it_is_back)
+        with monkeypatch.context() as patch:
+            patch.setattr(digest, "digest_claim", interrupted)
+            worker.start()
+            at_work.wait()
+            postgres.kill()
+            gone.set()
+            time.sleep(1)
+            postgres.start()
+            worker.join()
+        connection.close()
+        submission.refresh_from_db()
+        assert (submission.attempts, submission.leased_until) == (0, None)
+        drain()
+        submission.refresh_from_db()
+        assert submission.status == "DIGESTED"
 
 
 def test_one_whose_lock_never_comes_is_not_failed_and_holds_nothing_up(

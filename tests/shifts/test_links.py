@@ -170,6 +170,43 @@ def test_the_sweeper_counts_what_waits_in_spite_of_a_link_made_behind_its_back(l
     assert driver.shifts() == [(at("09:00"), at("23:00"), "AUTO_CLOSED")]
 
 
+def test_links_that_tie_many_customers_together_are_counted_as_a_whole(live: Live) -> None:
+    """Driver ids handed on in a chain, behind the signal's back; and one that has no part in it."""
+    first = live.driver(driver_id="one")
+    live.login("one", at("09:00"))
+    end(first, at("10:00"))
+    again = live.driver(linked_at=at("10:00"), customer=first.link.customer, driver_id="two")
+    end(again, at("11:00"))
+    for name in ("one", "two", "apart"):
+        live.login(name, at("12:00"))
+    DriverLink.objects.bulk_create(
+        DriverLink(
+            work_provider=live.work_provider,
+            customer=live.customer(),
+            driver_id=name,
+            linked_at=at("11:30"),
+        )
+        for name in ("one", "two", "apart")
+    )
+    links.count_waiting(changed_since=timezone.now() - timedelta(hours=1))
+    later = Shift.objects.filter(link__work_provider=live.work_provider, started_at=at("12:00"))
+    assert set(later.values_list("link__driver_id", flat=True)) == {"one", "two", "apart"}
+
+
+def test_a_corrected_end_is_known_only_since_the_correction(live: Live) -> None:
+    driver = live.driver()
+    live.login(driver, at("09:00"))
+    end(driver, at("12:00"))
+    before = driver.link.unlink_recorded_at
+    driver.link.save()
+    assert driver.link.unlink_recorded_at == before
+    end(driver, at("11:00"))
+    assert before is not None
+    assert driver.link.unlink_recorded_at is not None
+    assert driver.link.unlink_recorded_at > before
+    assert driver.shift().end_known_at == driver.link.unlink_recorded_at
+
+
 def test_held_events_expire_and_stay(live: Live) -> None:
     live.login("never linked", at("09:00"))
     event = ShiftEvent.objects.get(work_provider=live.work_provider)

@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 
 import pytest
+from django.core.exceptions import ValidationError
 from django.utils import timezone
 
 from linking.models import User
@@ -234,6 +235,37 @@ def test_r14_a_withdrawal_strikes_later_copies_too_and_can_be_undone(
     mend.undo_withdrawal(withdrawal, actor=staff, reason="It was genuine.", now=timezone.now())
     assert driver.shifts() == [(at("09:00"), at("17:00"), "LOGOUT")]
     assert driver.outcomes()[:2] == ["login APPLIED", "login DUPLICATE"]
+
+
+def test_r14_who_undid_a_withdrawal_first_stays_on_record(live: Live, staff: User) -> None:
+    driver = live.driver()
+    live.login(driver, at("09:00"))
+    withdrawal = mend.withdraw(
+        driver.stream, Kind.LOGIN, at("09:00"), actor=staff, reason="Leaked.", now=timezone.now()
+    )
+    mend.undo_withdrawal(withdrawal, actor=staff, reason="Was not.", now=timezone.now())
+    with pytest.raises(ValidationError):
+        mend.undo_withdrawal(withdrawal, actor=staff, reason="Again.", now=timezone.now())
+    withdrawal.refresh_from_db()
+    assert withdrawal.undone_reason == "Was not."
+
+
+@pytest.mark.parametrize(("when", "why"), [("1999-12-31T12:00+00:00", "Typed."), ("", " ")])
+def test_r14_what_could_not_be_digested_or_has_no_reason_is_not_added(
+    live: Live, staff: User, when: str, why: str
+) -> None:
+    driver = live.driver()
+    with pytest.raises(ValidationError):
+        mend.add_event(
+            live.work_provider,
+            driver.link.customer,
+            Kind.LOGIN,
+            datetime.fromisoformat(when) if when else at("09:00"),
+            actor=staff,
+            reason=why,
+            now=timezone.now(),
+        )
+    assert not live.work_provider.submission_set.exists()
 
 
 def test_a_late_event_leaves_older_shifts_untouched(live: Live) -> None:

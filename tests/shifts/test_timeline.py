@@ -1008,3 +1008,19 @@ def test_identity_r14_work_providers_copy_takes_over_the_added_login() -> None:
     before = stored(*stream.project(as_of=h(10)).shifts)
     stream.login(h(9), known_at=h(11))
     assert taken(before, stream.project(as_of=h(12)).shifts) == ["stored 0"]
+
+
+def test_a_whole_history_moved_by_a_little_keeps_every_identity() -> None:
+    """Each shift has another opener and another end; with a search for each it would take hours."""
+    count = 3_000
+
+    def history(first_id: int, offset: float) -> list[Shift]:
+        events = [
+            Event(first_id + 2 * day + place, kind, h(24 * day + hour + offset), h(0))
+            for day in range(count)
+            for place, (kind, hour) in enumerate(((LOGIN, 9), (LOGOUT, 17)))
+        ]
+        return project(events, links=[ALWAYS], rules=RULES, as_of=LATER).shifts
+
+    old = stored(*history(0, 0))
+    assert match(old, history(10 * count, -1)) == list(old)
