@@ -10,7 +10,7 @@ from pytest_django import DjangoDbBlocker
 
 from shifts.models import Submission
 from tests.running import Service, empty_redis, fresh_database
-from tests.shifts.live import Live
+from tests.shifts.live import Live, Platform
 
 
 @pytest.fixture
@@ -42,6 +42,12 @@ def quiet(idle_service: Service, django_db_blocker: DjangoDbBlocker) -> Iterator
             yield idle_service
         finally:
             idle_service.kill()
+
+
+@pytest.fixture
+def platform(quiet: Service) -> Platform:
+    """A work provider on the quiet database."""
+    return Platform(quiet)
 
 
 @pytest.fixture

@@ -12,8 +12,11 @@ from django.utils import timezone
 
 from linking import keys
 from linking.models import Customer, DriverLink, User, WorkProvider
+from shifts.accept import accept
+from shifts.digest import digest_pending
 from shifts.models import Shift, ShiftEvent, ShiftRevision, Stream, Submission
 from tests.running import Service, wait_until
+from zego_api.ids import uuid7
 
 DAY = datetime(2026, 3, 2, tzinfo=UTC)
 _serial = count(1)
@@ -139,3 +142,29 @@ class Live:
             work_provider=self.work_provider, digested_at=None, failed_at=None
         )
         wait_until(lambda: not pending.exists(), within, "the digest")
+
+
+Row = tuple[str, str, datetime]
+
+
+class Platform(Live):
+    """A work provider whose requests are accepted in this process, with nobody to digest them."""
+
+    def accept(self, *rows: Row, is_batch: bool = True, kind: str = "") -> Submission:
+        """One request of (kind, driver id, instant) rows, all of one kind."""
+        credentials = keys.verify(self.key, now=timezone.now())
+        assert credentials is not None
+        items = [{"driverId": driver, "timestamp": when.isoformat()} for _, driver, when in rows]
+        return accept(
+            credentials,
+            kind=kind or rows[0][0],
+            is_batch=is_batch,
+            body=json.dumps(items if is_batch else items[0]).encode(),
+            request_id=uuid7(),
+            now=timezone.now(),
+        )
+
+
+def drain() -> None:
+    while digest_pending():
+        pass

@@ -1,62 +1,24 @@
 """The digest: claims, leases, failures and races, on a real database with real workers."""
 
-import json
 import os
 import random
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from django.db import OperationalError, connection, transaction
 from django.utils import timezone
-from hypothesis import HealthCheck, example, given
-from hypothesis import settings as hypothesis_settings
-from hypothesis import strategies as st
 from pytest_django import DjangoDbBlocker
 
-from linking import keys
-from shifts import digest, settle, timeline
-from shifts.accept import accept
+from shifts import digest
 from shifts.digest import CLAIM_SIZES, MAX_ATTEMPTS, claim_pending, digest_claim, digest_pending
-from shifts.models import Shift, ShiftEvent, Stream, Submission
+from shifts.models import ShiftEvent, Submission
 from tests.running import Service, autocommit, wait_until
 from tests.shifts.conftest import pointed_at
-from tests.shifts.live import Driver, Live, at
-from zego_api.ids import uuid7
+from tests.shifts.live import Driver, Platform, Row, at, drain
 from zego_api.local.servers import LocalPostgres
-
-Row = tuple[str, str, datetime]
-
-
-class Platform(Live):
-    """A work provider whose requests are accepted in this process, with nobody to digest them."""
-
-    def accept(self, *rows: Row, is_batch: bool = True, kind: str = "") -> Submission:
-        """One request of (kind, driver id, instant) rows, all of one kind."""
-        credentials = keys.verify(self.key, now=timezone.now())
-        assert credentials is not None
-        items = [{"driverId": driver, "timestamp": when.isoformat()} for _, driver, when in rows]
-        return accept(
-            credentials,
-            kind=kind or rows[0][0],
-            is_batch=is_batch,
-            body=json.dumps(items if is_batch else items[0]).encode(),
-            request_id=uuid7(),
-            now=timezone.now(),
-        )
-
-
-@pytest.fixture
-def platform(quiet: Service) -> Platform:
-    return Platform(quiet)
-
-
-def drain() -> None:
-    while digest_pending():
-        pass
 
 
 def in_threads(*calls: Callable[[], object]) -> list[BaseException]:
@@ -387,73 +349,3 @@ def test_a_claim_whose_worker_is_killed_leaves_nothing_and_is_taken_over(
     assert submission.attempts == 2
     assert ShiftEvent.objects.filter(submission=submission).count() == 1
     assert driver.shifts() == [(at("08:00"), at("17:00"), "LOGOUT")]
-
-
-# Half hours, and a maximum of two hours: boundaries and second shifts (R7) are then common.
-_HALF_HOURS = st.integers(0, 10)
-_MAX = timedelta(hours=2)
-_EVENTS = st.lists(
-    st.tuples(st.sampled_from(["login", "logout"]), _HALF_HOURS), min_size=1, max_size=10
-)
-
-
-@hypothesis_settings(
-    max_examples=200,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-    derandomize=True,
-)
-@example(events=[("login", 3), ("logout", 4)], cuts=[], linked=5)
-@example(events=[("login", 0), ("login", 2), ("logout", 6), ("logout", 3)], cuts=[], linked=-1)
-@given(events=_EVENTS, cuts=st.lists(st.integers(1, 4), max_size=14), linked=st.integers(-1, 9))
-def test_any_arrival_in_any_batches_is_stored_as_one_full_projection(
-    platform: Platform, events: list[tuple[str, int]], cuts: list[int], linked: int
-) -> None:
-    """Folds and re-projections in the database against the pure function over everything."""
-    if not platform.work_provider.shift_rules.exists():
-        settle.change_rule(platform.work_provider, _MAX, now=at("00:00", day=-400))
-    driver = platform.driver(linked_at=at("00:00") + timedelta(minutes=30 * linked))
-    left = list(events)
-    sizes = [*cuts, *[1] * len(left)]
-    while left:
-        chunk, left = left[: sizes[0]], left[sizes.pop(0) :]
-        for kind in ("login", "logout"):
-            rows = [
-                (kind, driver.id, at("00:00") + timedelta(minutes=30 * slot))
-                for wanted, slot in chunk
-                if wanted == kind
-            ]
-            if rows:
-                platform.accept(*rows)
-        drain()
-        assert not Submission.objects.filter(digested_at=None).exists()
-        assert_as_projected_in_full(driver)
-
-
-def assert_as_projected_in_full(driver: Driver) -> None:
-    """The rows against the pure function over every event there is."""
-    stored = list(driver.events().order_by("id"))
-    expected = timeline.project(
-        [timeline.Event(e.pk, e.kind, e.timestamp, e.received_at) for e in stored],
-        links=[
-            timeline.Link(driver.link.pk, driver.link.linked_at, None, driver.link.link_recorded_at)
-        ],
-        rules=timeline.Rules(_MAX),
-        as_of=datetime.now(UTC),
-    )
-    columns = timeline.Shift._fields
-    names = [
-        "opened_by_id" if c == "opened_by" else "ended_by_id" if c == "ended_by" else c
-        for c in columns
-    ]
-    found = Shift.objects.filter(stream__customer=driver.link.customer).order_by("started_at")
-    assert [timeline.Shift(*row) for row in found.values_list(*names)] == expected.shifts
-    assert {
-        event.pk: (event.outcome, event.reason, event.after_ignored_login) for event in stored
-    } == expected.decisions
-    stream = Stream.objects.get(customer=driver.link.customer)
-    state = expected.state
-    assert (stream.last_event_at, stream.login_at) == (
-        state.last_event_at,
-        state.login and state.login.at,
-    )
