@@ -12,6 +12,7 @@ from django.db.models.constraints import Deferrable
 from django.db.models.functions import Coalesce
 
 from linking.models import ApiKey, Customer, DriverLink, TstzRange, WorkProvider
+from shifts import timeline
 from zego_api.ids import uuid7
 
 # An event's id is its submission's id times this, plus its place in the body: known before it is
@@ -358,9 +359,7 @@ class Shift(models.Model):
 
     def end_as_of(self, now: datetime) -> tuple[datetime | None, str]:
         """The end and its reason as they read at `now`; (None, "") while it is open."""
-        if self.ended_at is None and self.closes_at is not None and self.closes_at <= now:
-            return self.closes_at, EndReason.AUTO_CLOSED
-        return self.ended_at, self.end_reason
+        return timeline.end_as_of(self.ended_at, self.end_reason, self.closes_at, now)
 
 
 class ShiftRevision(models.Model):

@@ -167,7 +167,7 @@ def _compare(
     stream_id = change.stream.id
     taken = timeline.match(stored, shifts)
     new_ids = {event.id for event in change.events}
-    cover = sorted((shift.started_at, _end(shift, now) or now) for shift in shifts)
+    cover = sorted((shift.started_at, _end_as_of(shift, now)[0] or now) for shift in shifts)
 
     def revise(old: Stored, new: Shift | None) -> None:
         old_end, old_reason = _end_as_of(old.shift, now)
@@ -206,15 +206,8 @@ def _compare(
             revise(old, None)
 
 
-def _end(shift: Shift, now: datetime) -> datetime | None:
-    return _end_as_of(shift, now)[0]
-
-
 def _end_as_of(shift: Shift, now: datetime) -> tuple[datetime | None, str]:
-    """As models.Shift.end_as_of: an open shift past its maximum reads as closed there."""
-    if shift.ended_at is None and shift.closes_at is not None and shift.closes_at <= now:
-        return shift.closes_at, "AUTO_CLOSED"
-    return shift.ended_at, shift.end_reason
+    return timeline.end_as_of(shift.ended_at, shift.end_reason, shift.closes_at, now)
 
 
 def _covers(cover: Sequence[tuple[datetime, datetime]], start: datetime, end: datetime) -> bool:

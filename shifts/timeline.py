@@ -117,6 +117,18 @@ class Shift(NamedTuple):
     end_known_at: datetime | None
 
 
+def end_as_of(
+    ended_at: datetime | None, end_reason: str, closes_at: datetime | None, now: datetime
+) -> tuple[datetime | None, str]:
+    """A shift's end and its reason as they read at `now`; (None, "") while it is open.
+
+    One past its maximum reads as AUTO_CLOSED there, whether or not that has been written yet.
+    """
+    if ended_at is None and closes_at is not None and closes_at <= now:
+        return closes_at, "AUTO_CLOSED"
+    return ended_at, end_reason
+
+
 class Projection(NamedTuple):
     """Shifts in time order, the decision on each event given, and the state to fold onto next."""
 
