@@ -29,26 +29,35 @@ def accept(
     of a transaction the row is committed.
     """
     try:
-        events = payload.read(
-            body,
-            is_batch=is_batch,
-            zone=credentials.timezone,
-            received_at=now,
+        return keep(
+            Submission(
+                request_id=request_id,
+                work_provider_id=credentials.work_provider_id,
+                api_key_id=credentials.api_key_id,
+                kind=kind,
+                is_batch=is_batch,
+                body=body,
+                timezone=credentials.timezone,
+                received_at=now,
+            ),
             max_future=credentials.max_future,
         )
     except payload.InvalidBody as invalid:
         raise ApiError(INVALID_DATA, errors=invalid.errors) from None
-    submission = Submission.objects.create(
-        request_id=request_id,
-        work_provider_id=credentials.work_provider_id,
-        api_key_id=credentials.api_key_id,
-        kind=kind,
-        is_batch=is_batch,
-        body=body,
-        timezone=credentials.timezone,
-        event_count=len(events),
-        clock_ahead_count=sum(event.at > now + CLOCK_TROUBLE for event in events),
+
+
+def keep(submission: Submission, *, max_future: timedelta) -> Submission:
+    """Validate a new submission, store it, and ask for its digest; raises payload.InvalidBody."""
+    now = submission.received_at
+    events = payload.read(
+        bytes(submission.body),
+        is_batch=submission.is_batch,
+        zone=submission.timezone,
         received_at=now,
+        max_future=max_future,
     )
+    submission.event_count = len(events)
+    submission.clock_ahead_count = sum(event.at > now + CLOCK_TROUBLE for event in events)
+    submission.save(force_insert=True)
     transaction.on_commit(wake, robust=True)
     return submission

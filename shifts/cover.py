@@ -1,18 +1,17 @@
 """Cover at an instant: was this customer on shift, for whom, and what was known of it when?"""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from django.conf import settings
 from django.db.models import Q
 
 from linking.models import Customer, DriverLink
 from linking.resolve import Identifier, Resolver, Span
 from shifts import store, timeline
-from shifts.models import Shift, ShiftRule, Stream, Withdrawal
-from shifts.timeline import Event, Link, Rule, Rules
+from shifts.models import Shift, Stream, Withdrawal
+from shifts.timeline import Event, Link
 
 
 class CoveringShift(NamedTuple):
@@ -69,16 +68,14 @@ def _as_known(stream: Stream, known_at: datetime) -> list[timeline.Shift]:
         customer=stream.customer_id,
         link_recorded_at__lte=known_at,
     ).order_by("linked_at")
-    known_links = [
-        (link, end) for link in links if (end := _end_known(link, known_at)) != link.linked_at
-    ]
+    known_links = _with_known_ends(links, known_at)
     return timeline.project(
         _events_known(stream, known_links, known_at),
         links=[
             Link(link.pk, link.linked_at, end, link.link_recorded_at, link.unlink_recorded_at)
             for link, end in known_links
         ],
-        rules=_rules_known(stream, known_at),
+        rules=store.rules_of([stream.work_provider_id], known_at)[stream.work_provider_id],
         as_of=known_at,
         withdrawn=set(
             Withdrawal.objects.filter(
@@ -90,9 +87,17 @@ def _as_known(stream: Stream, known_at: datetime) -> list[timeline.Shift]:
     ).shifts
 
 
-def _end_known(link: DriverLink, known_at: datetime) -> datetime | None:
-    recorded = link.unlink_recorded_at
-    return link.unlinked_at if recorded is not None and recorded <= known_at else None
+def _with_known_ends(
+    links: Iterable[DriverLink], known_at: datetime
+) -> list[tuple[DriverLink, datetime | None]]:
+    """Each link with its end as known by then; those that ended as they began are left out."""
+    ends = [
+        link.unlinked_at
+        if link.unlink_recorded_at is not None and link.unlink_recorded_at <= known_at
+        else None
+        for link in links
+    ]
+    return [(link, end) for link, end in zip(links, ends, strict=True) if end != link.linked_at]
 
 
 def _events_known(
@@ -107,13 +112,12 @@ def _events_known(
     driver_ids = {link.driver_id for link, _ in links}
     sharing = DriverLink.objects.filter(work_provider=provider, driver_id__in=driver_ids)
     known = sharing.filter(link_recorded_at__lte=known_at).exclude(customer=stream.customer_id)
-    others = [(link, _end_known(link, known_at)) for link in known]
+    others = _with_known_ends(known, known_at)
     number = stream.customer.number
     spans: dict[Identifier, list[Span]] = {}
     for link, end in [*links, *others]:
         span = Span(link.customer_id, link.linked_at, end)
-        if end != link.linked_at:
-            spans.setdefault(Identifier(provider, link.driver_id, None), []).append(span)
+        spans.setdefault(Identifier(provider, link.driver_id, None), []).append(span)
         if link.customer_id == stream.customer_id:
             spans.setdefault(Identifier(provider, None, number), []).append(span)
     resolver = Resolver(spans, set())
@@ -128,14 +132,3 @@ def _events_known(
         if one.event.known_at <= known_at
         and resolver.find(one.identifier, one.event.at)[0] == stream.customer_id
     ]
-
-
-def _rules_known(stream: Stream, known_at: datetime) -> Rules:
-    """A rule is recorded at the instant from which it holds."""
-    rules = ShiftRule.objects.filter(
-        work_provider=stream.work_provider_id, valid_from__lte=known_at
-    )
-    return Rules(
-        settings.DEFAULT_MAX_SHIFT_LENGTH,
-        [Rule(rule.valid_from, rule.max_shift_length) for rule in rules],
-    )

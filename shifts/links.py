@@ -45,7 +45,7 @@ def decide_again(
     events = store.waiting_events(work_provider_id, ids, numbers)
     events += store.events_after({stream.id: BEGINNING for stream in streams.values()})
     _reattach(events, {key: stream.id for key, stream in streams.items()})
-    resettle(keys, BEGINNING, Cause.LINK)
+    resettle(streams.values(), BEGINNING, Cause.LINK)
 
 
 def _related(

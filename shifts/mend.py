@@ -8,6 +8,7 @@ from django.db import transaction
 
 from linking.models import Customer, User, WorkProvider
 from shifts import payload, store
+from shifts.accept import keep
 from shifts.models import Kind, Stream, Submission, Withdrawal
 from shifts.settle import Cause, resettle
 from shifts.wake import wake
@@ -24,30 +25,21 @@ def add_event(
     now: datetime,
 ) -> Submission:
     """Add a missing login or logout, as a submission that is digested like any other."""
-    body = json.dumps({"policyId": customer.number, "timestamp": at.isoformat()}).encode()
-    try:
-        payload.read(
-            body,
-            is_batch=False,
-            zone=work_provider.timezone,
-            received_at=now,
-            max_future=work_provider.max_future,
-        )
-    except payload.InvalidBody as invalid:
-        raise ValidationError([error.reason for error in invalid.errors]) from None
-    submission = Submission.objects.create(
+    body = {"policyId": customer.number, "timestamp": at.isoformat()}
+    submission = Submission(
         work_provider=work_provider,
         actor=actor,
         actor_reason=_needed(reason),
         kind=kind,
         is_batch=False,
-        body=body,
+        body=json.dumps(body).encode(),
         timezone=work_provider.timezone,
-        event_count=1,
         received_at=now,
     )
-    transaction.on_commit(wake, robust=True)
-    return submission
+    try:
+        return keep(submission, max_future=work_provider.max_future)
+    except payload.InvalidBody as invalid:
+        raise ValidationError([error.reason for error in invalid.errors]) from None
 
 
 def withdraw(
@@ -88,7 +80,8 @@ def retry_failed(submission: Submission) -> None:
 
 def _resettle(stream: Stream, at: datetime) -> None:
     store.lock_work_providers([stream.work_provider_id])
-    resettle([(stream.work_provider_id, stream.customer_id)], at, Cause.WITHDRAWAL)
+    locked = store.lock_streams([(stream.work_provider_id, stream.customer_id)])
+    resettle(locked.values(), at, Cause.WITHDRAWAL)
 
 
 def _needed(reason: str) -> str:

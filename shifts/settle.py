@@ -70,6 +70,8 @@ def settle(changes: Sequence[Change], *, cause: Cause) -> dict[int, Decision]:
     clock, read while the locks are held: an instant from before the wait could reopen what another
     process has meanwhile seen run out.
     """
+    if not changes:
+        return {}
     now = store.clock()
     streams = [change.stream for change in changes]
     links = store.links_of(streams)
@@ -259,11 +261,11 @@ def change_rule(
         )
         # Events ahead of the clock have been projected already, by the old rule.
         ahead = Stream.objects.filter(work_provider=work_provider, last_event_at__gte=now)
-        resettle(ahead.values_list("work_provider_id", "customer_id"), now, Cause.RULE)
+        streams = store.lock_streams(ahead.values_list("work_provider_id", "customer_id"))
+        resettle(streams.values(), now, Cause.RULE)
     return rule
 
 
-def resettle(keys: Iterable[store.StreamKey], doubt_from: datetime, cause: Cause) -> None:
-    """Project some streams again from an instant on; in a transaction, work providers locked."""
-    streams = store.lock_streams(keys)
-    settle([Change(stream, doubt_from=doubt_from) for stream in streams.values()], cause=cause)
+def resettle(streams: Iterable[StreamRow], doubt_from: datetime, cause: Cause) -> None:
+    """Project some streams again from an instant on; they and their work providers are locked."""
+    settle([Change(stream, doubt_from=doubt_from) for stream in streams], cause=cause)

@@ -85,6 +85,8 @@ def clock() -> datetime:
 def lock_streams(keys: Iterable[StreamKey]) -> dict[StreamKey, StreamRow]:
     """Lock the streams in id order, making those that are new."""
     wanted = sorted(set(keys))
+    if not wanted:
+        return {}
     found = _lock_existing(wanted)
     missing = [key for key in wanted if key not in found]
     if missing:
@@ -151,15 +153,20 @@ def links_of(streams: Sequence[StreamRow]) -> dict[int, list[Link]]:
     return links
 
 
-def rules_of(work_provider_ids: Iterable[int]) -> dict[int, Rules]:
-    """The rules of each work provider, the default where it has none."""
+def rules_of(
+    work_provider_ids: Iterable[int], known_at: datetime | None = None
+) -> dict[int, Rules]:
+    """The rules of each work provider, the default where it has none.
+
+    With `known_at` those recorded by then: a rule is recorded at the instant from which it holds.
+    """
     ids = set(work_provider_ids)
     rules: dict[int, list[Rule]] = {work_provider_id: [] for work_provider_id in ids}
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT work_provider_id, valid_from, max_shift_length FROM shifts_shiftrule"
-            " WHERE work_provider_id = ANY(%s)",
-            [list(ids)],
+            " WHERE work_provider_id = ANY(%s) AND valid_from <= coalesce(%s::timestamptz, 'infinity')",
+            [list(ids), known_at],
         )
         for work_provider_id, valid_from, length in cursor:
             rules[work_provider_id].append(Rule(valid_from, length))
