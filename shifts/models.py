@@ -416,8 +416,3 @@ class ShiftRevision(models.Model):
 def event_id(submission_id: int, position: int) -> int:
     """The id of the event at `position` (from 0) in the body of a submission."""
     return submission_id * EVENTS_PER_SUBMISSION + position
-
-
-def submission_of(event: int) -> int:
-    """The id of the submission that an event id belongs to."""
-    return event // EVENTS_PER_SUBMISSION

@@ -8,14 +8,14 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import structlog
 from django.db import Error, close_old_connections
 from django.utils import timezone
 
-from shifts import links, settle
+from shifts import links, settle, store
 from shifts.digest import digest_pending
 from zego_api.db import is_away
 
@@ -26,7 +26,6 @@ LEFT_PENDING = timedelta(seconds=2)  # a worker that is awake has taken it by th
 # A round must end, so that a long backlog does not keep the other chores waiting.
 DIGEST_SECONDS = 10.0
 LINKS_CHANGED_WITHIN = timedelta(hours=1)
-BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def digest_left_pending(now: datetime) -> None:
@@ -49,7 +48,7 @@ def count_waiting_lately(now: datetime) -> None:
 
 def count_waiting_ever(now: datetime) -> None:
     """Count what waits in spite of any link."""
-    links.count_waiting(changed_since=BEGINNING)
+    links.count_waiting(changed_since=store.BEGINNING)
 
 
 def expire_held(now: datetime) -> None:

@@ -42,6 +42,7 @@ class Waker:
         self._wanted = threading.Event()
         self._lock = threading.Lock()
         self._pid = 0
+        self._connection: Connection | None = None  # the thread's own
 
     def wake(self) -> None:
         """Ask for a worker; returns at once and never raises."""
@@ -68,8 +69,6 @@ class Waker:
                 time.sleep(BREAK)
             else:
                 time.sleep(PAUSE)
-
-    _connection: Connection | None = None
 
     def _publish(self) -> None:
         if self._connection is None:

@@ -11,10 +11,11 @@ from django.db import models
 from django.utils import timezone
 
 from linking import keys
-from linking.models import Customer, DriverLink, User, WorkProvider
+from linking.models import Customer, DriverLink
 from shifts.accept import accept
 from shifts.digest import digest_pending
 from shifts.models import Shift, ShiftEvent, ShiftRevision, Stream, Submission
+from tests import factories
 from tests.running import Service, wait_until
 from zego_api.ids import uuid7
 
@@ -85,16 +86,11 @@ class Live:
 
     def __init__(self, service: Service, **fields: object) -> None:
         self.service = service
-        self.work_provider = WorkProvider.objects.create(
-            name=f"Provider {next(_serial)} {timezone.now().timestamp()}", **fields
-        )
-        _, self.key = keys.issue(self.work_provider)
+        self.work_provider = factories.work_provider(**fields)
+        self.key = factories.key(self.work_provider)
 
     def customer(self) -> Customer:
-        user = User.objects.create(
-            username=f"customer-{next(_serial)}-{timezone.now().timestamp()}"
-        )
-        return Customer.objects.create(user=user)
+        return factories.customer()
 
     def driver(
         self,
@@ -104,10 +100,10 @@ class Live:
         driver_id: str = "",
     ) -> Driver:
         return Driver(
-            DriverLink.objects.create(
-                work_provider=self.work_provider,
+            factories.link(
+                self.work_provider,
+                driver_id or f"d{next(_serial)}",
                 customer=customer or self.customer(),
-                driver_id=driver_id or f"d{next(_serial)}",
                 linked_at=linked_at,
             )
         )
