@@ -1,22 +1,35 @@
 """Plain registrations; the ops desk comes as its own piece of work."""
 
+from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin
+from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest
 from django.utils import timezone
 
-from linking import keys
-from linking.models import ApiKey, Customer, DriverLink, User, WorkProvider
+from linking import flows, keys, tokens
+from linking.models import (
+    Agreement,
+    ApiKey,
+    Customer,
+    DriverLink,
+    LinkRequest,
+    LinkSecret,
+    Terms,
+    User,
+    WorkProvider,
+)
 
 admin.site.register(User, UserAdmin)
 
 
 @admin.register(WorkProvider)
 class WorkProviderAdmin(admin.ModelAdmin[WorkProvider]):
-    list_display = ["name", "timezone", "is_active", "is_test", "created_at"]
+    list_display = ["name", "timezone", "link_policy", "is_active", "is_test", "created_at"]
     search_fields = ["name"]
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -90,11 +103,145 @@ class DriverLinkAdmin(admin.ModelAdmin[DriverLink]):
     list_filter = ["work_provider"]
     search_fields = ["driver_id", "customer__number", "customer__user__email"]
     autocomplete_fields = ["customer", "work_provider"]
-    readonly_fields = ["link_recorded_at", "unlink_recorded_at"]
+    readonly_fields = ["ended_by", "link_recorded_at", "unlink_recorded_at"]
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
+    def save_model(
+        self, request: HttpRequest, obj: DriverLink, form: ModelForm[DriverLink], change: bool
+    ) -> None:
+        if "unlinked_at" in form.changed_data:
+            obj.ended_by = DriverLink.EndedBy.OPS if obj.unlinked_at else ""
+        super().save_model(request, obj, form, change)
+
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         made = ["work_provider", "customer", "driver_id", "linked_at"] if obj else []
         return [*self.readonly_fields, *made]
+
+
+class KeptAdmin(admin.ModelAdmin[Any]):
+    """Rows that are evidence: none is changed or deleted by hand."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(LinkRequest)
+class LinkRequestAdmin(KeptAdmin):
+    """Agreements that wait to be confirmed, and those that were refused."""
+
+    list_display = ["work_provider", "customer", "driver_id", "agreed_at", "state", "reason"]
+    list_filter = ["state", "work_provider"]
+    list_select_related = ["work_provider", "customer"]
+    search_fields = ["driver_id", "customer__number", "customer__user__email"]
+    ordering = ["-agreed_at"]
+    actions = ["confirm", "refuse"]
+
+    @admin.action(description="Confirm: link from the agreement on", permissions=["decide"])
+    def confirm(self, request: HttpRequest, queryset: QuerySet[LinkRequest]) -> None:
+        self._decide(
+            request,
+            queryset,
+            lambda row: flows.confirm(row, by=_staff(request), now=timezone.now()),
+            "Confirmed.",
+        )
+
+    @admin.action(description="Refuse: the driver is told", permissions=["decide"])
+    def refuse(self, request: HttpRequest, queryset: QuerySet[LinkRequest]) -> None:
+        self._decide(
+            request,
+            queryset,
+            lambda row: flows.refuse(
+                row, by=_staff(request), reason="Refused by the ops desk.", now=timezone.now()
+            ),
+            "Refused.",
+        )
+
+    def has_decide_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("linking.change_linkrequest")
+
+    def _decide(
+        self,
+        request: HttpRequest,
+        queryset: QuerySet[LinkRequest],
+        decide: Callable[[LinkRequest], object],
+        done: str,
+    ) -> None:
+        """One by one, so that what stands in the way of one does not hold up the others."""
+        for row in queryset:
+            try:
+                decide(row)
+            except ValidationError as error:
+                self.message_user(request, f"{row}: {error.messages[0]}", messages.ERROR)
+            else:
+                self.log_change(request, row, done)
+                self.message_user(request, f"{row.customer}: {done}", messages.SUCCESS)
+
+
+def _staff(request: HttpRequest) -> User:
+    assert isinstance(request.user, User)  # the admin lets nobody else in
+    return request.user
+
+
+@admin.register(Terms)
+class TermsAdmin(admin.ModelAdmin[Terms]):
+    """A version is added, never changed: people have agreed to what it says."""
+
+    list_display = ["owner", "version", "published_at"]
+    list_filter = ["work_provider"]
+    list_select_related = ["work_provider"]
+    autocomplete_fields = ["work_provider"]
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(Agreement)
+class AgreementAdmin(KeptAdmin):
+    list_display = ["customer", "terms", "agreed_at"]
+    list_select_related = ["customer", "terms__work_provider"]
+    search_fields = ["customer__number"]
+    ordering = ["-agreed_at"]
+
+
+@admin.register(LinkSecret)
+class LinkSecretAdmin(admin.ModelAdmin[LinkSecret]):
+    list_display = ["id", "work_provider", "created_at", "revoked_at"]
+    list_filter = ["work_provider"]
+    list_select_related = ["work_provider"]
+    fields = ["work_provider"]
+    actions = ["revoke"]
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def save_model(
+        self, request: HttpRequest, obj: LinkSecret, form: ModelForm[LinkSecret], change: bool
+    ) -> None:
+        row, secret = tokens.issue_secret(obj.work_provider)
+        obj.pk, obj.encrypted = row.pk, row.encrypted
+        self.message_user(request, f"Shown this once: {secret}", messages.WARNING)
+
+    def has_revoke_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("linking.change_linksecret")
+
+    @admin.action(description="Revoke the selected secrets", permissions=["revoke"])
+    def revoke(self, request: HttpRequest, queryset: QuerySet[LinkSecret]) -> None:
+        for row in queryset.filter(revoked_at__isnull=True):
+            row.revoked_at = timezone.now()
+            row.save()
+            self.log_change(request, row, "Revoked.")
+        self.message_user(request, "Revoked. Links signed with them are refused from now on.")

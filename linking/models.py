@@ -2,7 +2,7 @@
 
 import secrets
 import zoneinfo
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
@@ -17,10 +17,12 @@ from django.db.models.functions import Lower
 from django.utils import timezone
 
 from linking.signals import link_changed
+from zego_api.ids import uuid7
 
 # No 0/O, 1/I/L, U/V, 2/Z, 5/S, 8/B: a number is read out over the telephone.
 NUMBER_ALPHABET = "34679ACDEFGHJKMNPQRTVWXY"
 NUMBER_LENGTH = 10
+LIVE_LINK_SECRETS = 2
 
 
 class TstzRange(Func):
@@ -41,6 +43,19 @@ def validate_timezone(name: str) -> None:
 class User(AbstractUser):
     """Somebody who can sign in: a customer, or a member of staff."""
 
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Addresses compare without case, so one spelling is stored."""
+        self.email = self.email.lower()
+        super().save(*args, **kwargs)
+
+
+class LinkPolicy(models.TextChoices):
+    """How far a link URL that anybody could have typed is trusted."""
+
+    OPEN = "OPEN", "Open: whoever agrees is linked"
+    CONFIRM = "CONFIRM", "Confirm: an agreement waits for the work provider or the ops desk"
+    SIGNED = "SIGNED", "Signed: the URL must carry the work provider's signature"
+
 
 class WorkProvider(models.Model):
     """A platform whose drivers Zego insures by the shift."""
@@ -56,6 +71,13 @@ class WorkProvider(models.Model):
         "furthest ahead",
         default=timedelta(hours=24),
         help_text="An event further ahead of our clock than this is refused.",
+    )
+    link_policy = models.CharField(
+        max_length=7,
+        choices=LinkPolicy,
+        default=LinkPolicy.OPEN,
+        help_text="Open: anybody who types a URL with a stranger's driver id, signs up and agrees is "
+        "insured for that driver's shifts. Confirm and Signed prevent it.",
     )
     is_active = models.BooleanField(
         default=True, help_text="Unticked: its keys are refused; what was accepted still counts."
@@ -121,6 +143,9 @@ class Customer(models.Model):
     )
     is_test = models.BooleanField(default=False)
     created_at = models.DateTimeField(auto_now_add=True)
+    erased_at = models.DateTimeField(
+        null=True, editable=False, help_text="When the person had their data deleted."
+    )
 
     class Meta:
         constraints = [
@@ -146,11 +171,18 @@ class DriverLink(models.Model):
     customer at most one driver id per work provider: the database refuses overlaps, past ones too.
     """
 
+    class EndedBy(models.TextChoices):
+        DRIVER = "DRIVER", "the driver, on the account page"
+        UNDO = "UNDO", "the driver, by the link in the mail"
+        ERASURE = "ERASURE", "the deletion of the driver's data"
+        OPS = "OPS", "the ops desk"
+
     work_provider = models.ForeignKey(WorkProvider, models.PROTECT, related_name="links")
     customer = models.ForeignKey(Customer, models.PROTECT, related_name="links")
     driver_id = models.CharField(max_length=128)
     linked_at = models.DateTimeField(default=timezone.now)
     unlinked_at = models.DateTimeField(null=True, blank=True)
+    ended_by = models.CharField(max_length=7, choices=EndedBy, blank=True, editable=False)
     # When the service heard of either, which decides what it knew at a moment of the past.
     link_recorded_at = models.DateTimeField(default=timezone.now, editable=False)
     unlink_recorded_at = models.DateTimeField(null=True, editable=False)
@@ -210,3 +242,160 @@ class DriverLink(models.Model):
             return
         if mixed:
             raise ValidationError("A sandbox work provider links only test customers.")
+
+
+class LinkSecret(models.Model):
+    """What a work provider signs its link URLs with (linking/tokens.py); stored encrypted."""
+
+    work_provider = models.ForeignKey(WorkProvider, models.CASCADE, related_name="link_secrets")
+    encrypted = models.TextField(editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"{self.work_provider}: link secret {self.pk}"
+
+    def clean(self) -> None:
+        """The kind message for a third: two are enough to roll from one to the next."""
+        if not self.pk and hasattr(self, "work_provider"):
+            live = self.work_provider.link_secrets.filter(revoked_at__isnull=True)
+            if live.count() >= LIVE_LINK_SECRETS:
+                raise ValidationError(
+                    "Two link secrets are live already. Revoke the older one first."
+                )
+
+
+class Terms(models.Model):
+    """One version of Zego's terms (no work provider) or of a work provider's; never changed."""
+
+    work_provider = models.ForeignKey(
+        WorkProvider,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="terms",
+        help_text="Empty: Zego's own.",
+    )
+    version = models.CharField(max_length=20, help_text="For example 2026-11.")
+    text = models.TextField(help_text="Plain text; an empty line starts a paragraph.")
+    published_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        verbose_name_plural = "terms"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["work_provider", "version"],
+                name="terms_version_unique",
+                nulls_distinct=False,
+                violation_error_message="There is such a version already.",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.owner}'s terms, version {self.version}"
+
+    @property
+    def owner(self) -> str:
+        """Whose terms these are."""
+        return self.work_provider.name if self.work_provider else "Zego"
+
+
+class Agreement(models.Model):
+    """That a customer agreed to one version of terms, and when first."""
+
+    customer = models.ForeignKey(Customer, models.PROTECT, related_name="agreements")
+    terms = models.ForeignKey(Terms, models.PROTECT, related_name="agreements")
+    agreed_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["customer", "terms"], name="agreement_once")]
+
+    def __str__(self) -> str:
+        return f"{self.customer} agreed to {self.terms}"
+
+
+class LinkIntent(models.Model):
+    """That somebody opened a work provider's link; it says who they might become, and does nothing.
+
+    It can be agreed to for settings.INTENT_LASTS, by the session that opened the link or by an
+    account with the email verified.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    work_provider = models.ForeignKey(WorkProvider, models.CASCADE, related_name="+")
+    driver_id = models.CharField(max_length=128)
+    email = models.EmailField()
+    signature = models.BinaryField(
+        max_length=32, null=True, help_text="SHA-256 of the URL's signature, when it carried one."
+    )
+    signature_expires_at = models.DateTimeField(null=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    cancelled_at = models.DateTimeField(null=True)
+    agreed_at = models.DateTimeField(null=True)
+    agreed_by = models.ForeignKey(Customer, models.PROTECT, null=True, related_name="+")
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["email", "created_at"], name="linkintent_email"),
+            models.Index(fields=["created_at"], name="linkintent_created_at"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.work_provider}: {self.created_at.isoformat()}"
+
+    def is_live(self, now: datetime) -> bool:
+        """Whether it can still be agreed to."""
+        ended = self.cancelled_at is not None or self.agreed_at is not None
+        return not ended and now < self.created_at + settings.INTENT_LASTS
+
+
+class SpentSignature(models.Model):
+    """A signature that an agreement has used up; kept until it would have expired."""
+
+    signature = models.BinaryField(max_length=32, primary_key=True)
+    expires_at = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return f"spent, expires {self.expires_at.isoformat()}"
+
+
+class LinkRequest(models.Model):
+    """An agreement that made no link at once: it waits to be confirmed, or was refused.
+
+    It reserves nothing. Once confirmed, the link holds from `agreed_at` on.
+    """
+
+    class State(models.TextChoices):
+        WAITING = "WAITING"
+        CONFIRMED = "CONFIRMED"
+        REFUSED = "REFUSED"
+        CANCELLED = "CANCELLED", "cancelled by the driver"
+
+    work_provider = models.ForeignKey(WorkProvider, models.PROTECT, related_name="link_requests")
+    customer = models.ForeignKey(Customer, models.PROTECT, related_name="link_requests")
+    driver_id = models.CharField(max_length=128)
+    agreed_at = models.DateTimeField()
+    state = models.CharField(max_length=9, choices=State, default=State.WAITING)
+    reason = models.CharField(max_length=200, blank=True)
+    decided_at = models.DateTimeField(null=True)
+    decided_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+"
+    )
+    link = models.OneToOneField(DriverLink, models.PROTECT, null=True, related_name="request")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["work_provider", "customer", "driver_id"],
+                name="linkrequest_waits_once",
+                condition=Q(state="WAITING"),
+            ),
+            models.CheckConstraint(
+                condition=Q(state="WAITING", decided_at__isnull=True)
+                | ~Q(state="WAITING") & Q(decided_at__isnull=False),
+                name="linkrequest_decided_or_waiting",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.customer} at {self.work_provider} as {self.driver_id}: {self.state}"

@@ -7,7 +7,6 @@ is not used: Python's `datetime.fromisoformat` is the reference.
 
 import json
 import re
-import unicodedata
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -16,16 +15,12 @@ from zoneinfo import ZoneInfo
 import msgspec
 from django.conf import settings
 
+from linking import identifiers
 from zego_api.errors import ItemError
 
-ID_MAX_LENGTH = 128
 FIRST_YEAR, LAST_YEAR = 2000, 2100
 MAX_DEPTH = 100
 _STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[\]{}]', re.DOTALL)
-_CONTROL_OR_SURROGATE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-# What trimming takes off: spaces of every width, tabs and line ends. str.strip() would also take off
-# control characters, which are refused.
-_EDGE = "\t\r\n" + "".join(c for c in map(chr, range(0x3001)) if unicodedata.category(c) == "Zs")
 _NAMES = ("policyId", "customerNumber", "driverId", "workProviderUserId", "timestamp")
 _QUOTED_NAMES = tuple((name, f'"{name}"'.encode()) for name in _NAMES)
 
@@ -225,12 +220,10 @@ def _identifier(
 def _clean_id(name: str, given: Any, normalise: Callable[[str], str]) -> str:
     if type(given) is not int and not isinstance(given, str):
         raise _Invalid(name, "Must be a string.")
-    value = normalise(str(given).strip(_EDGE))  # before its length is taken: "ß" becomes "SS"
-    if not 1 <= len(value) <= ID_MAX_LENGTH:
-        raise _Invalid(name, f"Must have 1 to {ID_MAX_LENGTH} characters.")
-    if not value.isprintable() and _CONTROL_OR_SURROGATE.search(value):
-        raise _Invalid(name, "Must not contain control characters.")
-    return value
+    try:
+        return identifiers.clean(str(given), normalise)
+    except ValueError as error:
+        raise _Invalid(name, str(error)) from None
 
 
 def _timestamp_reader(zone: ZoneInfo, received_at: datetime) -> Callable[[Any], datetime]:

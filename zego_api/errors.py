@@ -21,7 +21,7 @@ from zego_api.db import is_outage, sqlstate
 
 log = structlog.get_logger(__name__)
 
-RETRY_AFTER_SECONDS = 5
+RETRY_AFTER_SECONDS = {503: 5, 429: 60}
 PROBLEM_JSON = "application/problem+json"
 
 
@@ -71,6 +71,12 @@ TOO_LARGE = Problem(
     "The body is too large",
     "A body may have at most 5 MiB; send the events in several batches.",
 )
+TOO_MANY = Problem(
+    429,
+    "TOO_MANY_REQUESTS",
+    "Too many attempts",
+    "Wait a minute, then try again.",
+)
 SERVER_ERROR = Problem(
     500,
     "SERVER_ERROR",
@@ -83,6 +89,36 @@ UNAVAILABLE = Problem(
     "UNAVAILABLE",
     "The service cannot store requests just now",
     "Send the same request again after the seconds in Retry-After; the same events twice are harmless.",
+)
+
+# The same for people in a browser, who send no body and read no specification.
+PAGE_UNAVAILABLE = Problem(
+    503,
+    "UNAVAILABLE",
+    "We are away for a moment",
+    "Wait a few seconds and load the page again. What you agreed to before is kept.",
+)
+BROKEN_REQUEST = Problem(
+    400,
+    "BAD_REQUEST",
+    "We did not understand that",
+    "Go back, load the page again, and try once more.",
+)
+FORBIDDEN = Problem(403, "FORBIDDEN", "Not allowed", "Sign in with an account that may see this.")
+FORM_TOO_OLD = Problem(
+    403,
+    "CSRF",
+    "This page was open for too long",
+    "Nothing has happened. Go back, load the page again, and try once more; cookies must be allowed.",
+)
+NO_SUCH_PAGE = Problem(
+    404, "NOT_FOUND", "There is no such page", "Check the address, or start at your account page."
+)
+PAGE_FAILED = Problem(
+    500,
+    "SERVER_ERROR",
+    "Something went wrong on our side",
+    "Try once more. If it keeps failing, write to us and quote the number below.",
 )
 
 
@@ -128,9 +164,7 @@ def respond(request: HttpRequest | Request, error: ApiError) -> HttpResponse:
     else:
         body, content_type = {"error": problem.code}, "application/json"
     content = json.dumps(body, separators=(",", ":"))
-    headers = {"Vary": "Accept", **error.headers}
-    if problem is UNAVAILABLE:
-        headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    headers = {"Vary": "Accept", **error.headers, **_retry_after(problem)}
     if problem.status == 401:
         headers["WWW-Authenticate"] = 'ApiKey realm="zego"'
     return HttpResponse(content, status=problem.status, content_type=content_type, headers=headers)
@@ -158,32 +192,47 @@ def _answer(request: HttpRequest, problem: Problem) -> HttpResponse:
     """JSON under /v1 and for clients that do not ask for HTML; else a plain page."""
     if request.path.startswith("/v1") or "text/html" not in request.headers.get("Accept", ""):
         return respond(request, ApiError(problem))
-    return render(request, "zego_api/error.html", {"problem": problem}, status=problem.status)
+    response = render(request, "zego_api/error.html", {"problem": problem}, status=problem.status)
+    for name, value in _retry_after(problem).items():
+        response[name] = value
+    return response
+
+
+def _retry_after(problem: Problem) -> dict[str, str]:
+    seconds = RETRY_AFTER_SECONDS.get(problem.status)
+    return {} if seconds is None else {"Retry-After": str(seconds)}
 
 
 def unavailable(request: HttpRequest) -> HttpResponse:
     """For pages whose database is away."""
-    return _answer(request, UNAVAILABLE)
+    return _answer(request, UNAVAILABLE if request.path.startswith("/v1") else PAGE_UNAVAILABLE)
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Django's handler400: a host that is not ours, a broken form."""
-    return _answer(request, INVALID_DATA)
+    return _answer(request, INVALID_DATA if request.path.startswith("/v1") else BROKEN_REQUEST)
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Django's handler403."""
-    return _answer(
-        request,
-        Problem(403, "FORBIDDEN", "Not allowed", "Sign in with an account that may see this."),
-    )
+    return _answer(request, FORBIDDEN)
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """Django's CSRF_FAILURE_VIEW: a form from elsewhere, or one left open across a sign-in."""
+    return _answer(request, FORM_TOO_OLD)
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Django's handler404."""
-    return _answer(request, NOT_FOUND)
+    return _answer(request, NOT_FOUND if request.path.startswith("/v1") else NO_SUCH_PAGE)
+
+
+def too_many(request: HttpRequest) -> HttpResponse:
+    """django-allauth's handler429, and ours."""
+    return _answer(request, TOO_MANY)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """Django's handler500; Django has logged the traceback."""
-    return _answer(request, SERVER_ERROR)
+    return _answer(request, SERVER_ERROR if request.path.startswith("/v1") else PAGE_FAILED)

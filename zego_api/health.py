@@ -1,6 +1,7 @@
 """What load balancers and people who only know the host ask first."""
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
 
 from zego_api.db import is_reachable
 
@@ -19,8 +20,4 @@ def ready(request: HttpRequest) -> HttpResponse:
 
 def front(request: HttpRequest) -> HttpResponse:
     """Says what this is to someone who opens the bare address."""
-    return HttpResponse(
-        "Zego shift service. Work providers: POST to /v1/shift/login/ and its three siblings. "
-        "Staff: /admin/.\n",
-        content_type="text/plain; charset=utf-8",
-    )
+    return render(request, "zego_api/front.html")

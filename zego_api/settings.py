@@ -34,10 +34,20 @@ if _local_env.is_file():
 
 # Security. Missing or weak values are refused by zego_api/checks.py, with a hint, at every start.
 SECRET_KEY = env.str("SECRET_KEY", default="")
+# Former keys, the latest first: what they signed or encrypted can still be read.
+SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
 DEBUG = False
 INSECURE_HTTP = env.bool("INSECURE_HTTP", default=False)
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+# Links in mails and of `make_link` start with this, never with what a client calls us.
+HOST = env.str("HOST", default="127.0.0.1")
+PORT = env.int("PORT", default=8000)
+PUBLIC_URL = env.str("PUBLIC_URL", default="").rstrip("/") or (
+    f"http://localhost:{PORT}" if INSECURE_HTTP else f"https://{(*ALLOWED_HOSTS, '')[0]}"
+)
+# How many proxies of ours have appended to X-Forwarded-For; limits count by the address before them.
+TRUSTED_PROXY_COUNT = env.int("TRUSTED_PROXY_COUNT", default=0 if INSECURE_HTTP else 1)
 
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not INSECURE_HTTP
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
@@ -47,8 +57,22 @@ SECURE_REDIRECT_EXEMPT = [r"^v1/", r"^healthz$", r"^readyz$"]
 SECURE_PROXY_SSL_HEADER = None if INSECURE_HTTP else ("HTTP_X_FORWARDED_PROTO", "https")
 SECURE_HSTS_SECONDS = 0 if INSECURE_HTTP else 365 * 24 * 3600
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = not INSECURE_HTTP
+CSRF_FAILURE_VIEW = "zego_api.errors.csrf_failure"
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'none'"],
+        "script-src": ["'self'"],
+        "style-src": ["'self'"],
+        "img-src": ["'self'", "data:"],  # the QR code of the second factor is a data: image
+        "font-src": ["'self'"],
+        "connect-src": ["'self'"],
+        "form-action": ["'self'"],
+        "base-uri": ["'none'"],
+        "frame-ancestors": ["'none'"],
+    }
+}
 
 # Django
 ROOT_URLCONF = "zego_api.urls"
@@ -65,6 +89,10 @@ INSTALLED_APPS = [
     "zego_api",
     "linking",
     "shifts",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
+    "csp",
     "rest_framework",
     "django.contrib.admin",
     "django.contrib.auth",
@@ -83,7 +111,9 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "csp.middleware.CSPMiddleware",
 ]
 TEMPLATES = [
     {
@@ -98,6 +128,39 @@ TEMPLATES = [
         },
     }
 ]
+
+# Accounts (django-allauth): by email and password, the address verified by a code in the same tab.
+AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
+LOGIN_URL = "account_login"
+LOGIN_REDIRECT_URL = "account"
+ACCOUNT_ADAPTER = "linking.accounts.AccountAdapter"
+ACCOUNT_FORMS = {
+    "login": "linking.forms.LoginForm",
+    "reset_password": "linking.forms.ResetPasswordForm",
+    "signup": "linking.forms.SignupForm",
+}
+ACCOUNT_LOGIN_METHODS = {"email"}
+ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
+ACCOUNT_EMAIL_VERIFICATION = "mandatory"
+ACCOUNT_EMAIL_VERIFICATION_BY_CODE_ENABLED = True
+ACCOUNT_EMAIL_VERIFICATION_SUPPORTS_CHANGE = True
+ACCOUNT_EMAIL_VERIFICATION_SUPPORTS_RESEND = True
+ACCOUNT_PASSWORD_RESET_BY_CODE_ENABLED = True
+ACCOUNT_PASSWORD_RESET_BY_CODE_TIMEOUT = 15 * 60
+ACCOUNT_LOGIN_ON_PASSWORD_RESET = True
+ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
+ACCOUNT_CHANGE_EMAIL = True
+ACCOUNT_REAUTHENTICATION_REQUIRED = True
+ACCOUNT_REAUTHENTICATION_TIMEOUT = 15 * 60
+ACCOUNT_EMAIL_NOTIFICATIONS = True
+ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
+ACCOUNT_SESSION_REMEMBER = True
+ACCOUNT_DEFAULT_HTTP_PROTOCOL = "http" if INSECURE_HTTP else "https"
+ALLAUTH_TRUSTED_PROXY_COUNT = TRUSTED_PROXY_COUNT
+MFA_ADAPTER = "linking.accounts.MfaAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
+MFA_TOTP_ISSUER = "Zego"
+MFA_TOTP_TOLERANCE = 1
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in (
@@ -162,6 +225,20 @@ CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 10
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_WORKER_SEND_TASK_EVENTS = False
 
+# Limits and sessions' counters; a cache that is away lets requests through.
+CACHES = {
+    "default": {
+        "BACKEND": "zego_api.cache.ForgivingRedisCache",
+        "LOCATION": REDIS_URL,
+        "KEY_PREFIX": "zego",
+    }
+}
+
+# Mail goes into a table in the transaction that causes it; the sweeper delivers it by EMAIL_URL.
+EMAIL_BACKEND = "zego_api.mail.Outbox"
+EMAIL_URL = env.str("EMAIL_URL", default="")
+DEFAULT_FROM_EMAIL = env.str("MAIL_FROM", default="Zego <no-reply@localhost>")
+
 REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["shifts.authentication.ApiKeyAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
@@ -172,8 +249,6 @@ REST_FRAMEWORK: dict[str, Any] = {
 }
 
 # The processes (zego_api/management/commands/web.py, worker.py, sweeper.py)
-HOST = env.str("HOST", default="127.0.0.1")
-PORT = env.int("PORT", default=8000)
 WEB_WORKERS = env.int("WEB_WORKERS", default=2)
 WEB_THREADS = env.int("WEB_THREADS", default=8)
 WORKER_CONCURRENCY = env.int("WORKER_CONCURRENCY", default=2)
@@ -184,6 +259,11 @@ BODY_MAX_BYTES = 5 * 1024 * 1024
 BATCH_MAX_EVENTS = 10_000
 HELD_EXPIRES_AFTER = timedelta(days=30)
 DEFAULT_MAX_SHIFT_LENGTH = timedelta(hours=14)
+INTENT_LASTS = timedelta(minutes=30)
+RECENT_LOGIN = timedelta(minutes=15)
+LINK_LIMITS = {"ip": "30/minute", "work_provider": "600/minute", "email": "10/minute"}
+SIGNED_LINK_MAX_AGE = timedelta(days=30)
+UNDO_LASTS = timedelta(days=7)
 DATA_UPLOAD_MAX_MEMORY_SIZE = BODY_MAX_BYTES
 
 # Logs: one line an event on stderr. Request bodies, keys and identifiers are never logged.

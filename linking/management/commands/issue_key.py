@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
 from linking import keys
-from linking.models import WorkProvider
+from linking.work_providers import by_name
 
 
 class Command(BaseCommand):
@@ -21,13 +21,7 @@ class Command(BaseCommand):
     def handle(
         self, *, work_provider: str, label: str, days: int | None, **options: object
     ) -> None:
-        found = WorkProvider.objects.filter(name__iexact=work_provider).first()
-        if found is None:
-            known = ", ".join(WorkProvider.objects.order_by("name").values_list("name", flat=True))
-            raise CommandError(
-                f"There is no work provider named {work_provider!r}. "
-                f"Known: {known or 'none yet; add one in the admin'}."
-            )
+        found = by_name(work_provider)
         if days is not None and days < 1:
             raise CommandError("--days must be at least 1.")
         expires_at = timezone.now() + timedelta(days=days) if days else None

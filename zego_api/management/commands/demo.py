@@ -6,18 +6,29 @@ from argparse import ArgumentParser
 from datetime import UTC, datetime
 from pathlib import Path
 
+from allauth.account.models import EmailAddress
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 from django.utils import timezone
 
 from linking import keys
-from linking.models import Customer, DriverLink, User, WorkProvider
+from linking.models import Customer, DriverLink, Terms, User, WorkProvider
 
 WORK_PROVIDER = "Courier Ltd"
 DRIVER_IDS = ("1686", "1687")
 LINKED_AT = datetime(2017, 1, 1, tzinfo=UTC)  # so that the specification's own timestamps count
 ADMIN = "admin"
+ZEGO_TERMS = """Sample terms, for trying the service out; they insure nobody.
+
+You are insured while a work provider that you are linked to has you logged in, from the login it \
+reports until the logout, and at most for the longest shift agreed with it.
+
+You can end a link at any time, free of charge, on your account page. Its insurance ends then."""
+WORK_PROVIDER_TERMS = """Sample terms of a work provider that does not exist.
+
+We tell Zego when you log in and out, under your driver id. Zego tells us whether your insurance is \
+active, and your customer number."""
 
 
 class Command(BaseCommand):
@@ -39,6 +50,8 @@ class Command(BaseCommand):
         )
         for driver_id in DRIVER_IDS:
             link_driver(work_provider, driver_id)
+        for owner in (None, work_provider):
+            publish_terms(owner)
         keep_key(work_provider, into / "demo-key")
         keep_password(into / "admin-password")
 
@@ -50,9 +63,28 @@ def link_driver(work_provider: WorkProvider, driver_id: str) -> None:
     user, _ = User.objects.get_or_create(
         username=f"driver-{driver_id}", defaults={"email": f"driver-{driver_id}@example.com"}
     )
+    verify_email(user)
     customer, _ = Customer.objects.get_or_create(user=user)
     DriverLink.objects.create(
         work_provider=work_provider, customer=customer, driver_id=driver_id, linked_at=LINKED_AT
+    )
+
+
+def publish_terms(work_provider: WorkProvider | None) -> None:
+    """Sample terms of Zego's, or of the work provider's, unless there are some."""
+    if not Terms.objects.filter(work_provider=work_provider).exists():
+        Terms.objects.create(
+            work_provider=work_provider,
+            version="demo-1",
+            text=WORK_PROVIDER_TERMS if work_provider else ZEGO_TERMS,
+            published_at=LINKED_AT,
+        )
+
+
+def verify_email(user: User) -> None:
+    """As if the code from the mail had been typed in."""
+    EmailAddress.objects.get_or_create(
+        user=user, email=user.email, defaults={"verified": True, "primary": True}
     )
 
 
@@ -72,6 +104,7 @@ def keep_password(path: Path) -> None:
         username=ADMIN,
         defaults={"email": "admin@example.com", "is_staff": True, "is_superuser": True},
     )
+    verify_email(admin)
     if path.is_file() and admin.check_password(path.read_text().strip()):
         return
     password = secrets.token_urlsafe(12)

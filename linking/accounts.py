@@ -1,0 +1,100 @@
+"""What this service changes about django-allauth."""
+
+import time
+import uuid
+from typing import Any
+
+from allauth.account.adapter import DefaultAccountAdapter
+from allauth.account.authentication import get_authentication_records
+from allauth.mfa.adapter import DefaultMFAAdapter
+from django.conf import settings
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.contrib.auth.signals import user_logged_in
+from django.core.mail import EmailMessage
+from django.dispatch import receiver
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils import timezone
+
+from linking import flows, intents, mails, terms
+from linking.models import User
+from zego_api import secrecy
+
+# Where ?next= may lead: the pages that ask for a sign-in themselves. There is none from the outside.
+_OWN_PATHS = ("/account/", "/admin/", "/link-work-provider/")
+_SIGNED_IN_AT = "signed_in_at"
+
+
+@receiver(user_logged_in)
+def _note_sign_in(request: HttpRequest, **kwargs: object) -> None:
+    request.session[_SIGNED_IN_AT] = time.time()
+
+
+def signed_in_recently(request: HttpRequest) -> bool:
+    """Whether this session's user gave their password, or more, within settings.RECENT_LOGIN."""
+    user = request.user
+    if not isinstance(user, User):
+        return False
+    instants = [record["at"] for record in get_authentication_records(request, user)]
+    latest = max([request.session.get(_SIGNED_IN_AT, 0.0), *instants])
+    return bool(time.time() - latest < settings.RECENT_LOGIN.total_seconds())
+
+
+class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
+    """Accounts of drivers: made by a work provider's link, and led back to it after a sign-in."""
+
+    def is_open_for_signup(self, request: HttpRequest) -> bool:
+        """Only for whoever has a work provider's link open."""
+        return intents.current(request, timezone.now()) is not None
+
+    def get_login_redirect_url(self, request: HttpRequest) -> str:
+        """The link that is open, else new terms to agree to, else one's own page."""
+        now = timezone.now()
+        user = request.user
+        if intents.remembered(request, now):
+            return reverse("link-consent")
+        if isinstance(user, User) and user.is_staff:
+            return reverse("admin:index")
+        customer = flows.customer_or_none(user) if isinstance(user, User) else None
+        if customer is not None and terms.changed_for(customer, now):
+            return reverse("terms-changed")
+        return reverse("account")
+
+    def get_signup_redirect_url(self, request: HttpRequest) -> str:
+        """The same as after a login."""
+        return self.get_login_redirect_url(request)
+
+    def get_password_change_redirect_url(self, request: HttpRequest) -> str:
+        """Back to one's own page."""
+        return reverse("account")
+
+    def is_safe_url(self, url: str | None) -> bool:
+        """Whether ?next= may lead there: to our own pages, by path alone."""
+        plain = bool(url) and "\\" not in str(url) and str(url).isprintable()
+        return plain and str(url).startswith(_OWN_PATHS)
+
+    def populate_username(self, request: HttpRequest, user: AbstractBaseUser) -> None:
+        """Nobody sees it, so it says nothing about the person."""
+        assert isinstance(user, User)
+        user.username = uuid.uuid4().hex
+
+    def render_mail(
+        self,
+        template_prefix: str,
+        email: str | list[str],
+        context: dict[str, Any],
+        headers: dict[str, str] | None = None,
+    ) -> EmailMessage:
+        """In the design that all mails have."""
+        assert isinstance(email, str)
+        return mails.render(template_prefix, email, context)
+
+
+class MfaAdapter(DefaultMFAAdapter):  # type: ignore[misc]
+    """Second factors: their secrets are stored encrypted."""
+
+    def encrypt(self, text: str) -> str:
+        return secrecy.encrypt(text)
+
+    def decrypt(self, encrypted_text: str) -> str:
+        return secrecy.decrypt(encrypted_text)

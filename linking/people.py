@@ -1,0 +1,73 @@
+"""A person's data: deleting it, and what of it has to stay."""
+
+import uuid
+from collections.abc import Iterable
+from datetime import datetime
+
+from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
+from django.db import transaction
+from django.db.models import Q
+
+from linking import flows, intents, mails
+from linking.models import Customer, DriverLink, LinkIntent, LinkRequest, User
+from zego_api.models import OutgoingMail
+
+
+def erase(user: User, *, now: datetime) -> None:
+    """Close the account and empty the person; whoever did this is signed out everywhere.
+
+    Links end, and open shifts with them. What was insured when, for whom, and on which word stays:
+    customer number, links, agreements, events and shifts. Driver ids and submission bodies are kept
+    for the claims period.
+    """
+    with transaction.atomic():
+        # One deletion of a person at a time, and as the row stands now.
+        user.refresh_from_db(from_queryset=User.objects.select_for_update(no_key=True))
+        verified = intents.verified_emails(user)
+        addresses = {*verified, user.email.lower()} - {""}
+        if (customer := flows.customer_or_none(user)) is not None:
+            _end_everything(customer, now)
+        _forget_intents(user, addresses)
+        _forget_mails(addresses)
+        for address in verified:
+            mails.send("linking/mail/erased", address)
+        _empty(user)
+
+
+def _end_everything(customer: Customer, now: datetime) -> None:
+    """Requests first: one that is being confirmed is waited for, and its link ends with the rest."""
+    for request in LinkRequest.objects.filter(customer=customer, state=LinkRequest.State.WAITING):
+        flows.cancel_request(request, now=now)
+    held = DriverLink.objects.filter(
+        Q(unlinked_at__isnull=True) | Q(unlinked_at__gt=now), customer=customer
+    )
+    for link in held.order_by("work_provider"):  # the order in which a digest locks them
+        flows.unlink(link, by=DriverLink.EndedBy.ERASURE, now=now)
+    Customer.objects.filter(pk=customer.pk, erased_at__isnull=True).update(erased_at=now)
+
+
+def _forget_intents(user: User, addresses: Iterable[str]) -> None:
+    LinkIntent.objects.filter(Q(email__in=addresses) | Q(agreed_by__user=user)).delete()
+
+
+def _forget_mails(addresses: Iterable[str]) -> None:
+    """Empty mails that have left, or never will, of the address; one that still has to leave needs it.
+
+    What a mail server said of the address goes too.
+    """
+    for address in addresses:
+        OutgoingMail.objects.filter(
+            Q(sent_at__isnull=False) | Q(failed_at__isnull=False), recipients__iexact=address
+        ).update(recipients="", failure="")
+
+
+def _empty(user: User) -> None:
+    EmailAddress.objects.filter(user=user).delete()
+    Authenticator.objects.filter(user=user).delete()
+    user.username, user.email = uuid.uuid4().hex, ""
+    user.first_name = user.last_name = ""
+    user.last_login = None
+    user.is_active = False
+    user.set_unusable_password()  # which ends every session of theirs
+    user.save()
