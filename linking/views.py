@@ -62,17 +62,20 @@ def _without_referrer(response: HttpResponse) -> HttpResponse:
 
 
 def _is_too_often(request: HttpRequest) -> bool:
-    """Whether the address, the work provider or the email has been followed too often."""
+    """Whether the address, the email or the work provider has been followed too often.
+
+    In this order, and each counts only what the one before has let through: one address cannot use
+    up what a work provider's drivers share.
+    """
     parts = {
         "ip": limits.client_network(request),
-        "work_provider": request.GET.get("wp", "").strip().lower()[:200],
-        "email": request.GET.get("email", "").strip().lower()[:300],
+        "email": request.GET.get("email", "").strip().lower(),
+        "work_provider": request.GET.get("wp", "").strip().lower(),
     }
-    allowed = [
+    return not all(
         limits.allow(settings.LINK_LIMITS[kind], "link", kind, value)
         for kind, value in parts.items()
-    ]
-    return not all(allowed)
+    )
 
 
 def read_link(query: QueryDict, now: datetime) -> Followed:

@@ -55,6 +55,14 @@ def scripts_of(document: str) -> Iterator[Script]:
             yield Script(path, block["text"], following["text"].splitlines())
 
 
+def link_block(contains: str) -> str:
+    """The one block of the specification's section on links that contains a text."""
+    text = (Path(__file__).parent / "specification" / "zego-api.md").read_text(encoding="utf-8")
+    _, _, section = text.partition("## link-work-provider")
+    [found] = [block["text"] for block in FENCED.finditer(section) if contains in block["text"]]
+    return found
+
+
 SCRIPTS = [script for document in DOCUMENTS for script in scripts_of(document)]
 
 
@@ -174,3 +182,28 @@ def test_the_scripts_print_what_the_specification_says_and_make_shifts(
         ("1686", instants[4], None, ""),
     ]
     end_shifts(service, work_provider)
+
+
+def follow(url: str) -> tuple[int, str | None]:
+    """The answer to a link's URL: its status, and where it leads."""
+    answer = requests.get(url, timeout=10, allow_redirects=False)
+    return answer.status_code, answer.headers.get("Location")
+
+
+def test_the_script_that_builds_a_link_builds_one_that_works(
+    service: Service, demo: WorkProvider, tmp_path: Path
+) -> None:
+    script = Script("", link_block("urlencode"), [])
+    [url] = run(script, service, demo, tmp_path)
+    assert url.startswith(f"{service.url}/link-work-provider?")
+    assert follow(url) == (302, "/account/signup/")
+
+
+@pytest.mark.parametrize("contains", ["wp=Courier%20Ltd", "wp=Courier+Ltd"])
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_the_links_that_are_printed_work(
+    service: Service, demo: WorkProvider, contains: str, slash: str
+) -> None:
+    _, _, query = link_block(contains).strip().partition("?")
+    url = f"{service.url}/link-work-provider{slash}?{query}"
+    assert follow(url) == (302, "/account/signup/")
