@@ -22,6 +22,7 @@ from zego_api import secrecy
 
 # Where ?next= may lead: the pages that ask for a sign-in themselves. There is none from the outside.
 _OWN_PATHS = ("/account/", "/admin/", "/link-work-provider/")
+_WRONG_CODE = "This is not the code from the newest mail."
 _SIGNED_IN_AT = "signed_in_at"
 
 
@@ -42,6 +43,18 @@ def signed_in_recently(request: HttpRequest) -> bool:
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
     """Accounts of drivers: made by a work provider's link, and led back to it after a sign-in."""
+
+    error_messages = DefaultAccountAdapter.error_messages | {
+        "account_inactive": "This account is closed.",
+        "duplicate_email": "This is your address already.",
+        "email_password_mismatch": "Email address or password is wrong.",
+        "email_taken": "There is an account with this address already.",
+        "enter_current_password": "This is not your current password.",
+        "incorrect_code": _WRONG_CODE,
+        "incorrect_password": "This is not your password.",
+        "rate_limited": "Too many attempts. Wait a moment, then try again.",
+        "too_many_login_attempts": "Too many attempts. Wait five minutes, or reset your password.",
+    }
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:
         """Only for whoever has a work provider's link open."""
@@ -92,6 +105,10 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
 
 class MfaAdapter(DefaultMFAAdapter):  # type: ignore[misc]
     """Second factors: their secrets are stored encrypted."""
+
+    error_messages = DefaultMFAAdapter.error_messages | {
+        "incorrect_code": "This is not the code that your app shows now.",
+    }
 
     def encrypt(self, text: str) -> str:
         return secrecy.encrypt(text)

@@ -9,6 +9,7 @@ urlpatterns = [
     path("link-work-provider/consent/", views.consent, name="link-consent"),
     path("link-work-provider/done/<uuid:intent_id>/", views.done, name="link-done"),
     path("link-work-provider/switch/", views.switch, name="link-switch"),
-    path("link-work-provider/undo/<str:token>/", views.undo, name="link-undo"),
+    # Mail programs drop a final slash now and then.
+    re_path(r"^link-work-provider/undo/(?P<token>[^/]+)/?\Z", views.undo, name="link-undo"),
     path("account/terms/", views.terms_changed, name="terms-changed"),
 ]

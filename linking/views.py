@@ -29,7 +29,13 @@ _TARGETS = {
     Step.LOGIN: "account_login",
     Step.SIGNUP: "account_signup",
 }
-_SWITCHABLE = {Outcome.NOT_A_DRIVER, Outcome.SANDBOX, Outcome.OTHER_DRIVER_ID, Outcome.TAKEN}
+_SWITCHABLE = {
+    Outcome.NOT_A_DRIVER,
+    Outcome.UNVERIFIED,
+    Outcome.SANDBOX,
+    Outcome.OTHER_DRIVER_ID,
+    Outcome.TAKEN,
+}
 
 
 class BadLink(Exception):  # noqa: N818 (it is no defect of ours)

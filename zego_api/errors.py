@@ -75,7 +75,7 @@ TOO_MANY = Problem(
     429,
     "TOO_MANY_REQUESTS",
     "Too many attempts",
-    "Wait a minute, then try again.",
+    "Wait a moment, then try again.",
 )
 SERVER_ERROR = Problem(
     500,
