@@ -14,7 +14,7 @@ from linking import intents, terms
 from linking.models import Customer, LinkIntent, Terms, User
 
 _TERMS_CHANGED = "The terms have changed while you were reading. Please read them again."
-_AGREE = "Tick the box if you agree."
+_AGREE = "Tick the box to agree."
 
 
 def add_terms(form: forms.Form, shown: Sequence[Terms]) -> None:
