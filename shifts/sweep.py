@@ -1,22 +1,29 @@
-"""The sweeper: what must happen on time, with PostgreSQL and nothing else.
+"""The sweeper: what must happen on time. For shifts it needs PostgreSQL and nothing else.
 
 It digests whatever a lost wake-up has left pending, ends shifts whose maximum has run out, counts held
-events whose link came unannounced, and lets held events expire. Any number may run.
+events whose link came unannounced, and lets held events expire. A second thread keeps house: it delivers
+mail and deletes what has served its time, so that a slow mail server never delays a shift. Any number
+of sweepers may run.
 """
 
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from importlib import import_module
 from pathlib import Path
 
 import structlog
-from django.db import Error, close_old_connections
+from django.conf import settings
+from django.db import Error, close_old_connections, connections
 from django.utils import timezone
 
+from linking import intents
 from shifts import links, settle, store
 from shifts.digest import digest_pending
+from zego_api import mail
 from zego_api.db import is_away
 
 log = structlog.get_logger(__name__)
@@ -56,6 +63,11 @@ def expire_held(now: datetime) -> None:
     links.expire_held(now=now)
 
 
+def forget_sessions(now: datetime) -> None:
+    """Delete the sessions that have expired."""
+    import_module(settings.SESSION_ENGINE).SessionStore.clear_expired()
+
+
 @dataclass(slots=True)
 class _Chore:
     run: Callable[[datetime], None]
@@ -63,7 +75,7 @@ class _Chore:
     due: float = field(default=0.0)
 
 
-def _chores() -> list[_Chore]:
+def _shift_chores() -> list[_Chore]:
     return [
         _Chore(digest_left_pending, 0),
         _Chore(close_overdue, 0),
@@ -73,9 +85,42 @@ def _chores() -> list[_Chore]:
     ]
 
 
+def _house_chores(stop: threading.Event) -> list[_Chore]:
+    def deliver_mail(now: datetime) -> None:
+        mail.deliver_pending(now, should_stop=stop.is_set)
+
+    return [
+        _Chore(deliver_mail, 0),
+        _Chore(mail.forget_sent, 3600),
+        _Chore(forget_sessions, 3600),
+        _Chore(intents.forget_old, 3600),
+    ]
+
+
 def run_until(stop: threading.Event, heartbeat: Path | None = None) -> None:
-    """Do each chore when it is due until `stop` is set; `heartbeat` is touched after every round."""
-    chores = _chores()
+    """Do each chore when it is due until `stop` is set; `heartbeat` is touched after every round.
+
+    A mail in hand is finished first. If one of the two threads cannot go on, the other stops as well
+    and the error is raised: half a sweeper must not pass for a whole one.
+    """
+    with ThreadPoolExecutor(1, "housekeeping") as executor:
+        housekeeping = executor.submit(_keep_house, stop)
+        housekeeping.add_done_callback(lambda _: stop.set())
+        try:
+            _do(_shift_chores(), stop, heartbeat)
+        finally:
+            stop.set()
+    housekeeping.result()
+
+
+def _keep_house(stop: threading.Event) -> None:
+    try:
+        _do(_house_chores(stop), stop)
+    finally:
+        connections.close_all()  # this thread's own
+
+
+def _do(chores: list[_Chore], stop: threading.Event, heartbeat: Path | None = None) -> None:
     while not stop.is_set():
         for chore in chores:
             if chore.due <= time.monotonic() and not stop.is_set():

@@ -19,12 +19,17 @@ from zego_api.local.servers import LocalPostgres, LocalValkey
 SETTINGS = {
     "ALLOWED_HOSTS": "localhost,127.0.0.1,testserver",
     "CSRF_TRUSTED_ORIGINS": "",
+    "EMAIL_URL": "smtp://127.0.0.1:1",  # where nobody listens
     "HEARTBEAT_FILE": "",
     "HOST": "127.0.0.1",
     "INSECURE_HTTP": "true",
     "LOG_FORMAT": "console",
     "LOG_LEVEL": "INFO",
+    "MAIL_FROM": "Zego <no-reply@zego.example>",
     "PORT": "8000",
+    "PUBLIC_URL": "http://testserver",
+    "SECRET_KEY_FALLBACKS": "",
+    "TRUSTED_PROXY_COUNT": "0",
     "WEB_THREADS": "8",
     "WEB_WORKERS": "1",
     "WORKER_CONCURRENCY": "2",

@@ -98,13 +98,14 @@ class Service:
     """
 
     def __init__(self, directory: Path, database_url: str, redis_url: str, **settings: str) -> None:
-        """Logs, the heartbeat and the demo's files go into the directory."""
+        """Logs, mails, the heartbeat and the demo's files go into the directory."""
         self.directory = directory
         self.processes: dict[str, Process] = {}
         self.env = self._environment(database_url, redis_url) | settings
 
     def _environment(self, database_url: str, redis_url: str) -> dict[str, str]:
         outside = {name: value for name, value in os.environ.items() if name not in SETTINGS}
+        port = free_port()
         return (
             outside
             | SETTINGS
@@ -112,8 +113,10 @@ class Service:
                 "DATABASE_URL": database_url,
                 "REDIS_URL": redis_url,
                 "SECRET_KEY": secrets.token_urlsafe(48),
+                "EMAIL_URL": f"filemail://{self.directory}/mail",
                 "HEARTBEAT_FILE": str(self.directory / "heartbeat"),
-                "PORT": str(free_port()),
+                "PORT": str(port),
+                "PUBLIC_URL": f"http://127.0.0.1:{port}",
                 "PYTHONUNBUFFERED": "1",
             }
         )

@@ -24,12 +24,15 @@ from zego_api.local.servers import free_port
 pytestmark = pytest.mark.compose
 
 TEXT = (BASE / "docker-compose.yml").read_text()
-SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(TEXT)["services"]
+FILE: dict[str, dict[str, Any]] = yaml.safe_load(TEXT)
+SERVICES: dict[str, dict[str, Any]] = FILE["services"]
 APP = ("migrate", "web", "worker", "sweeper")
 LONG_RUNNING = tuple(name for name in SERVICES if name != "migrate")
 DEPLOYMENT = {
     "ALLOWED_HOSTS": "api.example.com,other.example.com",
     "CSRF_TRUSTED_ORIGINS": "https://api.example.com",
+    "EMAIL_URL": "smtp+tls://zego:mail0password@mail.example.com",
+    "MAIL_FROM": "Zego <no-reply@example.com>",
     "POSTGRES_PASSWORD": "database0password",
     "SECRET_KEY": "k3Y-" + "aB7_xQ9z" * 8,
     "VALKEY_PASSWORD": "broker0password",
@@ -97,7 +100,15 @@ def test_the_example_names_every_variable_and_no_secret() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["ALLOWED_HOSTS", "POSTGRES_PASSWORD", "SECRET_KEY", "VALKEY_PASSWORD"]
+    "name",
+    [
+        "ALLOWED_HOSTS",
+        "EMAIL_URL",
+        "MAIL_FROM",
+        "POSTGRES_PASSWORD",
+        "SECRET_KEY",
+        "VALKEY_PASSWORD",
+    ],
 )
 def test_what_nobody_can_guess_has_no_default(name: str) -> None:
     uses = [match for match in VARIABLE.finditer(TEXT) if match["name"] == name]
@@ -137,6 +148,14 @@ def test_nothing_starts_on_an_old_schema(name: str) -> None:
 def test_only_web_is_published_and_only_to_the_proxy() -> None:
     assert [name for name in SERVICES if "ports" in SERVICES[name]] == ["web"]
     assert interpolate(SERVICES["web"]["ports"][0]) == "127.0.0.1:8000:8000"
+
+
+def test_only_who_has_to_reaches_the_world() -> None:
+    """web is called from there, and the sweeper calls the mail server."""
+    assert FILE["networks"]["inside"] == {"internal": True}
+    outside = {name for name in SERVICES if "outside" in SERVICES[name]["networks"]}
+    assert outside == {"web", "sweeper"}
+    assert all("inside" in service["networks"] for service in SERVICES.values())
 
 
 # What it starts
@@ -251,6 +270,10 @@ def test_web_is_healthy_only_with_its_database(
         ("SECRET_KEY", "too-short"),
         ("ALLOWED_HOSTS", ""),
         ("ALLOWED_HOSTS", "*"),
+        ("SECRET_KEY_FALLBACKS", "too-short"),
+        ("EMAIL_URL", ""),
+        ("EMAIL_URL", "consolemail://"),
+        ("PUBLIC_URL", "http://api.example.com"),
     ],
 )
 def test_an_insecure_start_is_refused(name: str, variable: str, value: str, started: Start) -> None:
@@ -272,7 +295,7 @@ def test_the_brokers_command_makes_a_broker_that_asks_for_a_password(tmp_path: P
         url = f"redis://:{DEPLOYMENT['VALKEY_PASSWORD']}@127.0.0.1:{port}"
         client = redis.Redis.from_url(url, decode_responses=True)
         wait_until(lambda: _pings(client), what="the broker")
-        assert client.config_get("maxmemory*")["maxmemory-policy"] == "noeviction"
+        assert client.config_get("maxmemory*")["maxmemory-policy"] == "volatile-ttl"
         assert client.config_get("save") == {"save": ""}
         assert not _pings(redis.Redis(port=port))
         client.close()

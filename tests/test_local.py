@@ -289,10 +289,28 @@ def await_banner(process: Process) -> None:
 
 
 def shifts(checkout: Path) -> object:
+    return run_in(checkout, "SELECT count(*) FROM shifts_shift")
+
+
+MAIL = """
+INSERT INTO zego_api_outgoingmail (message_id, sender, recipients, subject, text, html, created_at,
+                                   attempts, failure)
+VALUES (gen_random_uuid(), 'a@example.com', 'b@example.com', 'Hello from here', '', '', now(), 0, '')
+RETURNING id
+"""
+
+
+def run_in(checkout: Path, statement: str) -> object:
+    """Run a statement in the database that `.local/env` names."""
     text = (checkout / ".local" / "env").read_text()
     found = re.search(r"DATABASE_URL='(.*)'", text)
     assert found
-    return value(found[1], "SELECT count(*) FROM shifts_shift")
+    return value(found[1], statement)
+
+
+def line_with(process: Process, text: str) -> str:
+    """The line of the banner with this in it."""
+    return next(line for line in process.output.splitlines() if text in line)
 
 
 def left_running(checkout: Path) -> list[list[str]]:
@@ -325,9 +343,15 @@ def test_make_run_from_nothing_to_a_shift_and_back(
         pasted = subprocess.run(banner_curl, shell=True, capture_output=True, text=True, check=True)  # noqa: S602
         assert pasted.stdout.startswith("HTTP/1.1 202 ")
         wait_until(lambda: shifts(checkout) == 1, what="the shift")
-    admin = requests.get(f"http://127.0.0.1:{port}/admin/shifts/shift/", timeout=5)
-    assert admin.url.endswith("/admin/login/?next=/admin/shifts/shift/")
+    url = f"http://127.0.0.1:{port}"
+    admin = requests.get(f"{url}/admin/shifts/shift/", timeout=5)
+    assert admin.url == f"{url}/account/login/?next=%2Fadmin%2Fshifts%2Fshift%2F"
+    assert requests.get(line_with(first, "/link-work-provider?"), timeout=5).status_code == 200
     assert (checkout / ".local" / "env").stat().st_mode & 0o77 == 0
+    assert (checkout / ".local" / "mail").stat().st_mode & 0o77 == 0
+    run_in(checkout, MAIL)
+    inbox = line_with(first, "/inbox/").split()[-1]
+    wait_until(lambda: "Hello from here" in requests.get(inbox, timeout=5).text, what="the mail")
     before = shifts(checkout)
 
     other = up(port=free_port())

@@ -6,12 +6,15 @@ They run before every `manage.py` command; those of the database run in `migrate
 import importlib.util
 from collections.abc import Iterable
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.exceptions import ImproperlyConfigured
 from django.db import Error as DatabaseError
 from django.db import connection
+
+from zego_api.mail import transport
 
 MIN_SECRET_LENGTH = 50
 _DURABLE = {
@@ -23,17 +26,27 @@ _DURABLE = {
 
 @register(Tags.security)
 def secret_key(**kwargs: Any) -> Iterable[CheckMessage]:
-    """A missing or guessable key lets anybody sign in as anybody."""
+    """A missing or guessable key lets anybody sign in as anybody; so does a fallback."""
     try:
         key = settings.SECRET_KEY
     except ImproperlyConfigured:  # what Django says of an empty one, without a hint
         key = ""
-    if len(key) < MIN_SECRET_LENGTH or len(set(key)) < 5 or key.startswith("django-insecure-"):
+    if _is_weak(key):
         yield Error(
             f"SECRET_KEY is missing or weak: it needs at least {MIN_SECRET_LENGTH} random characters.",
             hint='Make one with: python -c "import secrets; print(secrets.token_urlsafe(64))"',
             id="zego.E001",
         )
+    if any(_is_weak(fallback) for fallback in settings.SECRET_KEY_FALLBACKS):
+        yield Error(
+            "SECRET_KEY_FALLBACKS has a weak key in it.",
+            hint="Only a former SECRET_KEY belongs there, whole; commas between several.",
+            id="zego.E001",
+        )
+
+
+def _is_weak(key: str) -> bool:
+    return len(key) < MIN_SECRET_LENGTH or len(set(key)) < 5 or key.startswith("django-insecure-")
 
 
 @register(Tags.security)
@@ -71,6 +84,32 @@ def addresses(**kwargs: Any) -> Iterable[CheckMessage]:
             "REDIS_URL is not set.",
             hint="`make run` sets up a Valkey of its own; elsewhere: REDIS_URL=redis://host:6379/0",
             id="zego.E006",
+        )
+
+
+@register()
+def mail(**kwargs: Any) -> Iterable[CheckMessage]:
+    """Nobody can make an account whose code never arrives; a code in a file or a log is anybody's."""
+    hint = "EMAIL_URL=smtp+tls://user:password@mail.example.com:587 (or smtps://, smtp://)"
+    try:
+        transport(settings.EMAIL_URL)
+    except ValueError as error:
+        yield Error(f"EMAIL_URL is missing or cannot be used: {error}.", hint=hint, id="zego.E009")
+        return
+    if not settings.INSECURE_HTTP and not settings.EMAIL_URL.startswith("smtp"):
+        yield Error("EMAIL_URL must name a mail server.", hint=hint, id="zego.E009")
+
+
+@register(Tags.security)
+def public_url(**kwargs: Any) -> Iterable[CheckMessage]:
+    """It starts the links in mails, which lead to forms for passwords."""
+    parts = urlsplit(settings.PUBLIC_URL)
+    named = bool(parts.hostname) and not str(parts.hostname).startswith(".")
+    if not settings.INSECURE_HTTP and (parts.scheme != "https" or not named):
+        yield Error(
+            f"PUBLIC_URL must be the https:// address of this service, and is {settings.PUBLIC_URL!r}.",
+            hint="PUBLIC_URL=https://api.example.com; without it, the first of ALLOWED_HOSTS counts.",
+            id="zego.E010",
         )
 
 

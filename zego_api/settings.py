@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import django
 import django_stubs_ext
 import environ
 from django.core.exceptions import ImproperlyConfigured
@@ -235,7 +236,10 @@ CACHES = {
 }
 
 # Mail goes into a table in the transaction that causes it; the sweeper delivers it by EMAIL_URL.
-EMAIL_BACKEND = "zego_api.mail.Outbox"
+if django.VERSION < (6, 1):
+    EMAIL_BACKEND = "zego_api.mail.Outbox"
+else:
+    MAILERS = {"default": {"BACKEND": "zego_api.mail.Outbox"}}
 EMAIL_URL = env.str("EMAIL_URL", default="")
 DEFAULT_FROM_EMAIL = env.str("MAIL_FROM", default="Zego <no-reply@localhost>")
 

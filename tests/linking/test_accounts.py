@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 from allauth.account.models import EmailAddress
-from django.conf import settings
+from django.conf import settings as configured
 from django.core import mail
 from django.core.cache import cache
 from django.test import Client
 from django.utils import timezone
+from pytest_django import Settings
 
 from linking.models import Agreement, Customer, DriverLink, LinkIntent, User, WorkProvider
 from tests import factories
@@ -107,7 +108,7 @@ def test_without_a_link_there_is_no_sign_up(courier: WorkProvider) -> None:
 
 
 def test_an_expired_link_closes_the_sign_up(courier: WorkProvider, client: Client) -> None:
-    LinkIntent.objects.update(created_at=timezone.now() - settings.INTENT_LASTS)
+    LinkIntent.objects.update(created_at=timezone.now() - configured.INTENT_LASTS)
     sign_up(client)
     assert not User.objects.exists()
 
@@ -139,7 +140,7 @@ def test_signing_up_with_a_known_address_tells_only_its_owner(
     assert answer.redirect_chain[-1][0] == "/account/confirm-email/"
     assert User.objects.count() == 1
     assert mail.outbox[-1].to == ["known@example.com"]
-    assert "http://testserver" not in str(mail.outbox[-1].body).replace(settings.PUBLIC_URL, "")
+    assert "http://testserver" not in str(mail.outbox[-1].body).replace(configured.PUBLIC_URL, "")
 
 
 # Login and reset
@@ -347,3 +348,15 @@ def test_mails_are_not_led_by_the_host_header(courier: WorkProvider) -> None:
         "/account/password/reset/", {"email": "unknown@example.com"}, HTTP_HOST="127.0.0.1"
     )
     assert "127.0.0.1" not in str(mail.outbox[-1].body)
+
+
+def test_a_proxy_that_says_too_little_breaks_nothing(
+    courier: WorkProvider, settings: Settings
+) -> None:
+    settings.ALLAUTH_TRUSTED_PROXY_COUNT = 2
+    factories.driver(EMAIL, password=PASSWORD)
+    behind = Client(headers={"X-Forwarded-For": "10.0.0.1"})
+    log_in(behind)
+    assert behind.session.get("_auth_user_id")
+    query = {"wp": "Courier Ltd", "wp_id": "1", "email": EMAIL}
+    assert behind.get("/link-work-provider", query).status_code == 302

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from zego_api.local.servers import LocalPostgres, LocalServer, LocalValkey, secr
 from zego_api.local.supervisor import GRACE, Supervisor
 
 PROCESSES = ("web", "worker", "sweeper")
+DRIVER = {"wp": "Courier Ltd", "wp_id": "123456", "email": "driver@example.com"}
 _SILENCE = 1.0  # seconds without a line: what they print while they start would bury the banner
 _ANY_ADDRESS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
@@ -89,9 +91,14 @@ class LocalService:
     def _env_file(self) -> Path:
         return self._local / "env"
 
+    @property
+    def _mail(self) -> Path:
+        return self._local / "mail"
+
     def _set_up_and_supervise(self, stack: contextlib.ExitStack, parent: int | None) -> None:
         # Not listable, but PostgreSQL's stand-in for root has to get through to its data.
         self._local.mkdir(mode=0o711, exist_ok=True)
+        self._mail.mkdir(mode=0o700, exist_ok=True)
         stack.enter_context(_only_one(self._local / "lock"))
         for name in PROCESSES:
             processes.reap(self._local / f"{name}.pid", signal.SIGTERM, GRACE)
@@ -111,6 +118,8 @@ class LocalService:
             "ALLOWED_HOSTS": "localhost,127.0.0.1,[::1]",
             "HOST": self._address.host,
             "PORT": str(self._address.port),
+            "PUBLIC_URL": self._address.url,
+            "EMAIL_URL": f"filemail://{urllib.parse.quote(str(self._mail))}",
             "HEARTBEAT_FILE": str(self._local / "heartbeat"),
             "PYTHONUNBUFFERED": "1",
             "PYTHONWARNINGS": "ignore",  # of no collected static files, and of running as root
@@ -135,10 +144,12 @@ class LocalService:
         names = (
             "ALLOWED_HOSTS",
             "DATABASE_URL",
+            "EMAIL_URL",
             "HOST",
             "INSECURE_HTTP",
             "LOG_FORMAT",
             "PORT",
+            "PUBLIC_URL",
             "REDIS_URL",
             "SECRET_KEY",
         )
@@ -194,6 +205,7 @@ class LocalService:
         password = _kept(self._local / "admin-password")
         body = """'{"driverId": "1686", "timestamp": "'$(date -u +%FT%TZ)'"}'"""
         login = f"curl -i {url}/v1/shift/login/ -H {shlex.quote(f'Authorization: {key}')} -d {body}"
+        link = urllib.parse.urlencode(DRIVER)
         return f"""
 The Zego shift service runs at {url}
 
@@ -202,10 +214,17 @@ The Zego shift service runs at {url}
 {login}
 
   See the shift:   {url}/admin/shifts/shift/
-  Sign in as:      admin, password {password}
+  Sign in as:      admin@example.com, password {password}
   API key:         {key}
 
-  Kept in .local/: the key (demo-key), the password (admin-password), the data. Ctrl-C stops it all.
+  Be a new driver of Courier Ltd, whom its app sends here:
+
+{url}/link-work-provider?{link}
+
+  Their mails:     {url}/inbox/
+
+  Kept in .local/: the key (demo-key), the password (admin-password), the mails (mail), the data.
+  Ctrl-C stops it all.
 """
 
     def _say(self, text: str) -> None:

@@ -11,7 +11,7 @@ from zego_api.management.process import ProcessCommand
 
 
 class Command(ProcessCommand):
-    help = "Run the sweeper until it is told to stop. It needs PostgreSQL and nothing else."
+    help = "Run the sweeper until it is told to stop. Shifts need PostgreSQL and nothing else."
 
     def handle(self, **options: object) -> None:
         stop = threading.Event()
