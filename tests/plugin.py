@@ -26,6 +26,7 @@ SETTINGS = {
     "LOG_FORMAT": "console",
     "LOG_LEVEL": "INFO",
     "MAIL_FROM": "Zego <no-reply@zego.example>",
+    "SUPPORT_EMAIL": "help@zego.example",
     "PORT": "8000",
     "PUBLIC_URL": "http://testserver",
     "SECRET_KEY_FALLBACKS": "",

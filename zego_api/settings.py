@@ -125,6 +125,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "zego_api.context.support",
             ]
         },
     }
@@ -241,6 +242,7 @@ if django.VERSION < (6, 1):
 else:
     MAILERS = {"default": {"BACKEND": "zego_api.mail.Outbox"}}
 EMAIL_URL = env.str("EMAIL_URL", default="")
+SUPPORT_EMAIL = env.str("SUPPORT_EMAIL", default="")  # where drivers write to
 DEFAULT_FROM_EMAIL = env.str("MAIL_FROM", default="Zego <no-reply@localhost>")
 
 REST_FRAMEWORK: dict[str, Any] = {
