@@ -32,6 +32,12 @@ def _note_sign_in(request: HttpRequest, **kwargs: object) -> None:
     request.session[_SIGNED_IN_AT] = time.time()
 
 
+def user_of(request: HttpRequest) -> User:
+    """The user of a request to a page for those who are signed in."""
+    assert isinstance(request.user, User)
+    return request.user
+
+
 def signed_in_recently(request: HttpRequest) -> bool:
     """Whether this session's user gave their password, or more, within settings.RECENT_LOGIN."""
     user = request.user

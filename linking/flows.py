@@ -111,15 +111,12 @@ def agree(
 ) -> Outcome:
     """The driver's word: makes the link, or the request that waits; once, however often it is sent."""
     with transaction.atomic():
-        # One agreement at a time and work provider, so that the checks below hold until the commit.
-        intent = LinkIntent.objects.select_related("work_provider").get(pk=intent_id)
-        provider = WorkProvider.objects.select_for_update(no_key=True).get(
-            pk=intent.work_provider_id
-        )
-        intent = LinkIntent.objects.select_for_update(of=("self",)).get(pk=intent_id)
-        intent.work_provider = provider
+        intent = _lock_for_agreement(intent_id, user)
+        if intent is None:
+            return Outcome.EXPIRED
         if found := standing(intent, user, now):
             return found
+        provider = intent.work_provider
         customer = customer_of(user, is_test=provider.is_test)
         if _is_taken(provider, intent.driver_id, customer, now):
             _put_before_ops(intent, customer, now)
@@ -240,6 +237,23 @@ def active_links(customer: Customer, now: datetime) -> "QuerySet[DriverLink]":
         .select_related("work_provider")
         .order_by("work_provider__name")
     )
+
+
+def _lock_for_agreement(intent_id: uuid.UUID, user: User) -> LinkIntent | None:
+    """The intent, with one agreement at a time to its work provider, so that what is checked holds.
+
+    None when it, or the user, has been deleted meanwhile.
+    """
+    present = User.objects.select_for_update(no_key=True).filter(pk=user.pk, is_active=True)
+    if present.first() is None:
+        return None
+    owner = LinkIntent.objects.filter(pk=intent_id).values("work_provider")
+    provider = WorkProvider.objects.select_for_update(no_key=True).filter(pk__in=owner).first()
+    intent = LinkIntent.objects.select_for_update().filter(pk=intent_id).first()
+    if provider is None or intent is None:
+        return None
+    intent.work_provider = provider
+    return intent
 
 
 def _unended(now: datetime) -> Q:

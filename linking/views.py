@@ -17,10 +17,10 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from linking import flows, identifiers, intents, terms, tokens, words
-from linking.accounts import signed_in_recently
+from linking.accounts import signed_in_recently, user_of
 from linking.flows import Followed, Outcome, Step
 from linking.forms import ConsentForm, TermsForm
-from linking.models import LinkIntent, LinkPolicy, User, WorkProvider
+from linking.models import LinkIntent, LinkPolicy, WorkProvider
 from zego_api import limits
 from zego_api.errors import too_many
 
@@ -130,13 +130,12 @@ def _signed(
 def consent(request: HttpRequest) -> HttpResponse:
     """Ask for the driver's yes to what the open link says; a POST is their answer."""
     now = timezone.now()
-    if request.method == "POST":
-        intent = _posted_intent(request)
-    else:
+    intent = _named_intent(request)
+    if intent is None and request.method != "POST":
         intent = intents.current(request, now) or intents.latest(request)
     if intent is None:
         return _tell(request, words.NO_INTENT)
-    if found := flows.standing(intent, _user(request), now):
+    if found := flows.standing(intent, user_of(request), now):
         return _outcome(request, intent, found)
     if "cancel" in request.POST:
         flows.cancel(intent, now=now)
@@ -147,7 +146,7 @@ def consent(request: HttpRequest) -> HttpResponse:
 
 
 def _ask(request: HttpRequest, intent: LinkIntent, now: datetime) -> HttpResponse:
-    user = _user(request)
+    user = user_of(request)
     shown = terms.open_for(flows.customer_or_none(user), [intent.work_provider], now)
     form = ConsentForm(
         request.POST if request.method == "POST" else None,
@@ -168,10 +167,10 @@ def _ask(request: HttpRequest, intent: LinkIntent, now: datetime) -> HttpRespons
 def done(request: HttpRequest, intent_id: uuid.UUID) -> HttpResponse:
     """What an agreement has led to; can be loaded again without agreeing again."""
     intent = intents.find(request, intent_id)
-    customer = flows.customer_or_none(_user(request))
+    customer = flows.customer_or_none(user_of(request))
     if intent is None or customer is None or intent.agreed_by_id != customer.pk:
         return _tell(request, words.NO_INTENT)
-    found = flows.standing(intent, _user(request), timezone.now())
+    found = flows.standing(intent, user_of(request), timezone.now())
     fresh = found == Outcome.ALREADY_LINKED
     return _outcome(request, intent, Outcome.LINKED if fresh else found or Outcome.EXPIRED)
 
@@ -181,7 +180,7 @@ def done(request: HttpRequest, intent_id: uuid.UUID) -> HttpResponse:
 def switch(request: HttpRequest) -> HttpResponse:
     """Sign out and keep the link open, for whoever is signed in as somebody else."""
     open_here = intents.carry_over(request)
-    if (intent := _posted_intent(request)) is not None:
+    if (intent := _named_intent(request)) is not None:
         open_here = [*(each for each in open_here if each != str(intent.pk)), str(intent.pk)]
     logout(request)
     intents.restore(request, open_here)
@@ -207,7 +206,7 @@ def undo(request: HttpRequest, token: str) -> HttpResponse:
 def terms_changed(request: HttpRequest) -> HttpResponse:
     """Ask for agreement to new versions of terms; links stay valid meanwhile."""
     now = timezone.now()
-    customer = flows.customer_or_none(_user(request))
+    customer = flows.customer_or_none(user_of(request))
     shown = terms.changed_for(customer, now) if customer else []
     if customer is None or not shown:
         return redirect("account")
@@ -218,17 +217,13 @@ def terms_changed(request: HttpRequest) -> HttpResponse:
     return render(request, "linking/terms_changed.html", {"form": form})
 
 
-def _posted_intent(request: HttpRequest) -> LinkIntent | None:
-    """The intent that the page's form names: another tab may have opened a newer one."""
+def _named_intent(request: HttpRequest) -> LinkIntent | None:
+    """The intent that a form or an offer names: another tab may have opened a newer one."""
+    sent = request.POST if request.method == "POST" else request.GET
     try:
-        return intents.find(request, uuid.UUID(request.POST.get("intent", "")))
+        return intents.find(request, uuid.UUID(sent.get("intent", "")))
     except ValueError:
         return None
-
-
-def _user(request: HttpRequest) -> User:
-    assert isinstance(request.user, User)  # the views are for those who are signed in
-    return request.user
 
 
 def _tell(request: HttpRequest, told: words.Words, **context: Any) -> HttpResponse:
@@ -246,18 +241,12 @@ def _outcome(request: HttpRequest, intent: LinkIntent, found: Outcome) -> HttpRe
 
 
 def _about(request: HttpRequest, intent: LinkIntent) -> dict[str, Any]:
-    user = _user(request)
+    user = user_of(request)
     return {
         "intent": intent,
         "work_provider": intent.work_provider,
-        "masked_driver_id": mask(intent.driver_id),
+        "masked_driver_id": identifiers.mask(intent.driver_id),
         "customer": flows.customer_or_none(user),
         "is_other_account": intent.email
         not in {user.email.lower(), *intents.verified_emails(user)},
     }
-
-
-def mask(driver_id: str) -> str:
-    """A driver id but for its end: enough to recognise one's own, too little to learn another's."""
-    shown = min(4, len(driver_id) // 3)
-    return "•" * 4 + (driver_id[-shown:] if shown else "")

@@ -14,7 +14,7 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
-from linking import flows, tokens
+from linking import flows, people, tokens
 from linking.flows import Outcome
 from linking.models import (
     Agreement,
@@ -187,6 +187,14 @@ def test_two_customers_cannot_both_get_one_driver_id() -> None:
         thread.join()
     assert sorted(each.name for each in outcomes) == ["LINKED", "TAKEN", "TAKEN", "TAKEN"]
     assert LinkRequest.objects.filter(state="REFUSED", reason=flows.TAKEN).count() == 3
+
+
+def test_a_person_who_is_gone_agrees_to_nothing(courier: WorkProvider, driver: User) -> None:
+    intent = factories.intent(courier)
+    people.erase(User.objects.get(pk=driver.pk), now=timezone.now())
+    assert flows.agree(intent.pk, driver, [], now=timezone.now()) == Outcome.EXPIRED
+    assert flows.agree(uuid.uuid4(), factories.driver(), [], now=timezone.now()) == Outcome.EXPIRED
+    assert not DriverLink.objects.exists()
 
 
 # Terms
@@ -390,6 +398,14 @@ def test_on_another_device_it_is_offered_to_the_verified_email(
     assert str(intent.pk) in text(elsewhere.get(CONSENT))
     say_yes(elsewhere, intent)
     assert DriverLink.objects.get().customer == driver.customer
+
+
+def test_each_offer_leads_to_what_it_offers(courier: WorkProvider, driver: User) -> None:
+    first = opened(Client(), courier)
+    opened(Client(), factories.work_provider(name="Taxi Ltd"), "T-9")
+    elsewhere = signed_in(driver)
+    assert f"?intent={first.pk}" in text(elsewhere.get("/account/"))
+    assert "Courier Ltd" in text(elsewhere.get(CONSENT, {"intent": str(first.pk)}))
 
 
 @pytest.mark.parametrize("email", ["other@example.com", "driver@example.com"])
