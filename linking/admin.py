@@ -12,6 +12,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from linking import flows, keys, tokens
+from linking.accounts import user_of
 from linking.models import (
     Agreement,
     ApiKey,
@@ -23,6 +24,7 @@ from linking.models import (
     User,
     WorkProvider,
 )
+from zego_api.admin import ReadOnlyAdmin
 
 admin.site.register(User, UserAdmin)
 
@@ -120,21 +122,8 @@ class DriverLinkAdmin(admin.ModelAdmin[DriverLink]):
         return [*self.readonly_fields, *made]
 
 
-class KeptAdmin(admin.ModelAdmin[Any]):
-    """Rows that are evidence: none is changed or deleted by hand."""
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-
 @admin.register(LinkRequest)
-class LinkRequestAdmin(KeptAdmin):
+class LinkRequestAdmin(ReadOnlyAdmin):
     """Agreements that wait to be confirmed, and those that were refused."""
 
     list_display = ["work_provider", "customer", "driver_id", "agreed_at", "state", "reason"]
@@ -149,7 +138,7 @@ class LinkRequestAdmin(KeptAdmin):
         self._decide(
             request,
             queryset,
-            lambda row: flows.confirm(row, by=_staff(request), now=timezone.now()),
+            lambda row: flows.confirm(row, by=user_of(request), now=timezone.now()),
             "Confirmed.",
         )
 
@@ -159,7 +148,7 @@ class LinkRequestAdmin(KeptAdmin):
             request,
             queryset,
             lambda row: flows.refuse(
-                row, by=_staff(request), reason="Refused by the ops desk.", now=timezone.now()
+                row, by=user_of(request), reason="Refused by the ops desk.", now=timezone.now()
             ),
             "Refused.",
         )
@@ -185,11 +174,6 @@ class LinkRequestAdmin(KeptAdmin):
                 self.message_user(request, f"{row.customer}: {done}", messages.SUCCESS)
 
 
-def _staff(request: HttpRequest) -> User:
-    assert isinstance(request.user, User)  # the admin lets nobody else in
-    return request.user
-
-
 @admin.register(Terms)
 class TermsAdmin(admin.ModelAdmin[Terms]):
     """A version is added, never changed: people have agreed to what it says."""
@@ -207,7 +191,7 @@ class TermsAdmin(admin.ModelAdmin[Terms]):
 
 
 @admin.register(Agreement)
-class AgreementAdmin(KeptAdmin):
+class AgreementAdmin(ReadOnlyAdmin):
     list_display = ["customer", "terms", "agreed_at"]
     list_select_related = ["customer", "terms__work_provider"]
     search_fields = ["customer__number"]

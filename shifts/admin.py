@@ -18,21 +18,7 @@ from shifts.models import (
     Submission,
     Withdrawal,
 )
-
-
-class ReadOnlyAdmin(admin.ModelAdmin[Any]):
-    """These records are written by the service alone."""
-
-    show_full_result_count = False
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
+from zego_api.admin import ReadOnlyAdmin
 
 
 @admin.register(Shift)

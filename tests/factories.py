@@ -65,6 +65,4 @@ def terms(owner: WorkProvider | None = None, **fields: Any) -> Terms:
 def intent(owner: WorkProvider, driver_id: str = "123456", **fields: Any) -> LinkIntent:
     """A link that somebody has just opened."""
     defaults = {"email": f"driver-{next(_serial)}@example.com"}
-    return LinkIntent.objects.create(
-        work_provider=owner, driver_id=driver_id, **defaults | fields
-    )
+    return LinkIntent.objects.create(work_provider=owner, driver_id=driver_id, **defaults | fields)

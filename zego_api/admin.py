@@ -1,4 +1,4 @@
-"""What staff may see of outgoing mails: whether they left, and never what is in them."""
+"""What the admin has in common, and outgoing mails."""
 
 from typing import Any
 
@@ -9,8 +9,25 @@ from django.http import HttpRequest
 from zego_api.models import OutgoingMail
 
 
+class ReadOnlyAdmin(admin.ModelAdmin[Any]):
+    """Rows that the service alone writes: none is added, changed or deleted by hand."""
+
+    show_full_result_count = False
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
 @admin.register(OutgoingMail)
-class OutgoingMailAdmin(admin.ModelAdmin[OutgoingMail]):
+class OutgoingMailAdmin(ReadOnlyAdmin):
+    """Whether mails left, and never what is in them."""
+
     list_display = ["created_at", "recipients", "subject", "sent_at", "failed_at", "attempts"]
     list_filter = [
         ("failed_at", admin.EmptyFieldListFilter),
@@ -18,7 +35,6 @@ class OutgoingMailAdmin(admin.ModelAdmin[OutgoingMail]):
     ]
     search_fields = ["recipients"]
     ordering = ["-id"]
-    show_full_result_count = False
     fields = [
         "message_id",
         "sender",
@@ -35,12 +51,3 @@ class OutgoingMailAdmin(admin.ModelAdmin[OutgoingMail]):
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[OutgoingMail]:
         """Without the bodies: codes and links in them are for the recipient alone."""
         return super().get_queryset(request).defer("text", "html")
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
