@@ -6,6 +6,7 @@ from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.authentication import get_authentication_records
+from allauth.core import context
 from allauth.mfa.adapter import DefaultMFAAdapter
 from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser
@@ -94,6 +95,11 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
             return str(super().get_client_ip(request))
         except (ImproperlyConfigured, PermissionDenied):
             return limits.UNKNOWN
+
+    def is_reauthentication_required(self, *, app: str, **kwargs: Any) -> bool:
+        """Not of somebody who has only just signed in."""
+        required = super().is_reauthentication_required(app=app, **kwargs)
+        return bool(required) and not signed_in_recently(context.request)
 
     def is_safe_url(self, url: str | None) -> bool:
         """Whether ?next= may lead there: to our own pages, by path alone."""

@@ -45,13 +45,21 @@ def _open_intent() -> LinkIntent | None:
 
 
 class LoginForm(allauth_forms.LoginForm):  # type: ignore[misc]
-    """With the link's email filled in."""
+    """With the link's email filled in, and a refusal told beside the password."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.intent = _open_intent()
         if self.intent is not None:
             self.fields["login"].initial = self.intent.email
+
+    def clean(self) -> dict[str, Any]:
+        try:
+            super().clean()
+        except forms.ValidationError as error:
+            self.add_error("password", error)
+        cleaned: dict[str, Any] = self.cleaned_data
+        return cleaned
 
 
 class ResetPasswordForm(allauth_forms.ResetPasswordForm):  # type: ignore[misc]

@@ -149,15 +149,15 @@ def overview(user: User, customer: Customer, now: datetime) -> Overview:
 
 
 def offers(user: User, links: Iterable[DriverLink], now: datetime) -> list[Offer]:
-    """The open links that ask for what is not there yet, each work provider's driver id once."""
-    linked = {(link.work_provider_id, link.driver_id) for link in links}
+    """The open links of work providers that are not linked yet, each driver id once."""
+    linked = {link.work_provider_id for link in links}
     asked: dict[tuple[int, str], LinkIntent] = {}
     for intent in intents.offered(user, now):
         asked.setdefault((intent.work_provider_id, intent.driver_id), intent)
     return [
         Offer(intent.pk, intent.work_provider.name, identifiers.mask(intent.driver_id))
-        for key, intent in asked.items()
-        if key not in linked
+        for intent in asked.values()
+        if intent.work_provider_id not in linked
     ]
 
 
