@@ -207,15 +207,14 @@ def unlink(link: DriverLink, *, by: DriverLink.EndedBy, now: datetime) -> None:
 
 def undo(token: str, *, now: datetime) -> bool:
     """Take back one agreement by the token in its mail; False if the token is wrong or too old."""
-    read = tokens.read_undo_token(token)
-    if read is None:
+    agreed = tokens.read_undo_token(token)
+    if agreed is None:
         return False
-    customer_id, work_provider_id, agreed_at = read
-    mine = Q(customer=customer_id, work_provider=work_provider_id)
+    mine = Q(customer=agreed.customer_id, work_provider=agreed.work_provider_id)
     with transaction.atomic():
-        for request in LinkRequest.objects.filter(mine, agreed_at=agreed_at):
+        for request in LinkRequest.objects.filter(mine, agreed_at=agreed.at):
             cancel_request(request, now=now)
-        for link in DriverLink.objects.filter(mine, linked_at=agreed_at):
+        for link in DriverLink.objects.filter(mine, linked_at=agreed.at):
             unlink(link, by=DriverLink.EndedBy.UNDO, now=now)
     return True
 

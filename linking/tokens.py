@@ -11,6 +11,7 @@ import re
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 from urllib.parse import urlencode
 
 from django.conf import settings
@@ -114,17 +115,25 @@ def issue_secret(work_provider: WorkProvider) -> tuple[LinkSecret, str]:
     return row, secret
 
 
+class Agreed(NamedTuple):
+    """Which agreement an undo link names."""
+
+    customer_id: int
+    work_provider_id: int
+    at: datetime
+
+
 def undo_token(customer_id: int, work_provider_id: int, agreed_at: datetime) -> str:
     """What stands in the mail's undo link: names one agreement, and cannot be made up."""
     return signing.dumps([customer_id, work_provider_id, agreed_at.isoformat()], salt=_UNDO)
 
 
-def read_undo_token(token: str) -> tuple[int, int, datetime] | None:
-    """Customer, work provider and instant of the agreement; None if it is wrong or too old."""
+def read_undo_token(token: str) -> Agreed | None:
+    """The agreement that the token names; None if it is wrong or too old."""
     try:
         customer_id, work_provider_id, agreed_at = signing.loads(
             token, salt=_UNDO, max_age=settings.UNDO_LASTS
         )
     except signing.BadSignature:
         return None
-    return customer_id, work_provider_id, datetime.fromisoformat(agreed_at)
+    return Agreed(customer_id, work_provider_id, datetime.fromisoformat(agreed_at))

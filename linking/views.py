@@ -192,12 +192,13 @@ def switch(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 def undo(request: HttpRequest, token: str) -> HttpResponse:
     """The mail's way to take an agreement back. A GET only asks: mail scanners open links."""
-    if tokens.read_undo_token(token) is None:
+    if (read := tokens.read_undo_token(token)) is None:
         return _tell(request, words.UNDO_EXPIRED)
     if request.method == "POST":
         flows.undo(token, now=timezone.now())
         return _tell(request, words.UNDONE)
-    return render(request, "linking/undo.html")
+    provider = WorkProvider.objects.get(pk=read.work_provider_id)
+    return render(request, "linking/undo.html", {"work_provider": provider})
 
 
 @never_cache
