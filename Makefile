@@ -29,7 +29,7 @@ test: $(READY)
 CHECK_ENV = env SECRET_KEY="$$($(RUN) -c 'import secrets; print(secrets.token_urlsafe(48))')" \
 	DATABASE_URL=postgres://check@127.0.0.1:1/check REDIS_URL=redis://127.0.0.1:1/0 \
 	ALLOWED_HOSTS=zego.example CSRF_TRUSTED_ORIGINS=https://zego.example \
-	EMAIL_URL=smtp://127.0.0.1:1 INSECURE_HTTP=false LOG_FORMAT=json
+	EMAIL_URL=smtp://127.0.0.1:1 SUPPORT_EMAIL=help@zego.example INSECURE_HTTP=false LOG_FORMAT=json
 
 check: $(READY)
 	@echo "ruff check" && $(RUN) -m ruff check --quiet .

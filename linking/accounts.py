@@ -5,7 +5,7 @@ import uuid
 from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
-from allauth.account.authentication import get_authentication_records
+from allauth.account.signals import authentication_step_completed
 from allauth.core import context
 from allauth.mfa.adapter import DefaultMFAAdapter
 from django.conf import settings
@@ -29,6 +29,7 @@ _SIGNED_IN_AT = "signed_in_at"
 
 
 @receiver(user_logged_in)
+@receiver(authentication_step_completed)
 def _note_sign_in(request: HttpRequest, **kwargs: object) -> None:
     request.session[_SIGNED_IN_AT] = time.time()
 
@@ -41,12 +42,8 @@ def user_of(request: HttpRequest) -> User:
 
 def signed_in_recently(request: HttpRequest) -> bool:
     """Whether this session's user gave their password, or more, within settings.RECENT_LOGIN."""
-    user = request.user
-    if not isinstance(user, User):
-        return False
-    instants = [record["at"] for record in get_authentication_records(request, user)]
-    latest = max([request.session.get(_SIGNED_IN_AT, 0.0), *instants])
-    return bool(time.time() - latest < settings.RECENT_LOGIN.total_seconds())
+    since = time.time() - float(request.session.get(_SIGNED_IN_AT, 0.0))
+    return request.user.is_authenticated and since < settings.RECENT_LOGIN.total_seconds()
 
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
@@ -61,12 +58,12 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         "incorrect_code": _WRONG_CODE,
         "incorrect_password": "This is not your password.",
         "rate_limited": "Too many attempts. Wait a moment, then try again.",
-        "too_many_login_attempts": "Too many attempts. Wait five minutes, or reset your password.",
+        "too_many_login_attempts": "Too many attempts. Wait a few minutes, or reset your password.",
     }
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:
         """Only for whoever has a work provider's link open."""
-        return intents.current(request, timezone.now()) is not None
+        return intents.remembered(request, timezone.now()) is not None
 
     def get_login_redirect_url(self, request: HttpRequest) -> str:
         """The link that is open, else new terms to agree to, else one's own page."""

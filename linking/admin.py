@@ -18,6 +18,7 @@ from linking.models import (
     ApiKey,
     Customer,
     DriverLink,
+    LinkPolicy,
     LinkRequest,
     LinkSecret,
     Terms,
@@ -26,7 +27,14 @@ from linking.models import (
 )
 from zego_api.admin import ReadOnlyAdmin
 
-admin.site.register(User, UserAdmin)
+
+@admin.register(User)
+class AccountAdmin(UserAdmin[User]):
+    """An address is proved and changed by its owner; one is given here only to who has none."""
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        own = ["email"] if obj is not None and obj.email else []
+        return [*super().get_readonly_fields(request, obj), *own]
 
 
 @admin.register(WorkProvider)
@@ -39,6 +47,18 @@ class WorkProviderAdmin(admin.ModelAdmin[WorkProvider]):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         return ["is_test"] if obj else []
+
+    def save_model(
+        self, request: HttpRequest, obj: WorkProvider, form: ModelForm[WorkProvider], change: bool
+    ) -> None:
+        super().save_model(request, obj, form, change)
+        secrets = obj.link_secrets.filter(revoked_at__isnull=True)
+        if obj.link_policy == LinkPolicy.SIGNED and not secrets.exists():
+            self.message_user(
+                request,
+                "No link works until this work provider has a link secret: add one under Link secrets.",
+                messages.WARNING,
+            )
 
 
 @admin.register(ApiKey)
@@ -113,9 +133,15 @@ class DriverLinkAdmin(admin.ModelAdmin[DriverLink]):
     def save_model(
         self, request: HttpRequest, obj: DriverLink, form: ModelForm[DriverLink], change: bool
     ) -> None:
+        """The driver is told of a link that is made or ended for them."""
+        ended = "unlinked_at" in form.changed_data and obj.unlinked_at is not None
         if "unlinked_at" in form.changed_data:
-            obj.ended_by = DriverLink.EndedBy.OPS if obj.unlinked_at else ""
+            obj.ended_by = DriverLink.EndedBy.OPS if ended else ""
         super().save_model(request, obj, form, change)
+        if ended:
+            flows.tell(obj.customer, obj.work_provider, "unlinked")
+        elif not change:
+            flows.tell(obj.customer, obj.work_provider, "linked", agreed_at=obj.linked_at)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         made = ["work_provider", "customer", "driver_id", "linked_at"] if obj else []

@@ -6,4 +6,4 @@ class LinkingConfig(AppConfig):
     verbose_name = "Work providers and customers"
 
     def ready(self) -> None:
-        from linking import accounts, checks  # noqa: F401, PLC0415 (registers what they hold)
+        from linking import accounts, checks, people  # noqa: F401, PLC0415 (registers what they hold)

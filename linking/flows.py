@@ -13,7 +13,7 @@ from allauth.account.models import EmailAddress
 from allauth.account.utils import filter_users_by_email
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 
 from linking import intents, mails, terms, tokens
 from linking.models import (
@@ -45,6 +45,7 @@ class Outcome(Enum):
     SANDBOX = auto()
     INACTIVE = auto()
     UNSIGNED = auto()
+    LAPSED = auto()
     SPENT = auto()
     OTHER_DRIVER_ID = auto()
     TAKEN = auto()
@@ -77,6 +78,7 @@ def open_intent(followed: Followed, now: datetime) -> LinkIntent:
         email=followed.email,
         signature=signed.digest if signed else None,
         signature_expires_at=signed.expires_at if signed else None,
+        link_secret=signed.secret if signed else None,
         created_at=now,
     )
 
@@ -84,11 +86,11 @@ def open_intent(followed: Followed, now: datetime) -> LinkIntent:
 def next_step(user: object, email: str) -> Step:
     """The specification's redirect: by session, then by whether there is an account for the email.
 
-    Active, unverified and disabled accounts are accounts alike.
+    Active, unverified and disabled accounts are accounts alike. Without an email it is login.
     """
     if isinstance(user, User):
         return Step.CONSENT
-    return Step.LOGIN if filter_users_by_email(email) else Step.SIGNUP
+    return Step.LOGIN if not email or filter_users_by_email(email) else Step.SIGNUP
 
 
 def standing(intent: LinkIntent, user: User, now: datetime) -> Outcome | None:
@@ -103,7 +105,7 @@ def standing(intent: LinkIntent, user: User, now: datetime) -> Outcome | None:
         return Outcome.AGREED_BEFORE
     if not intent.is_live(now):
         return Outcome.EXPIRED if intent.cancelled_at is None else Outcome.CANCELLED
-    return _refusal_of_user(intent, user, customer) or _refusal_of_link(intent)
+    return _refusal_of_user(intent, user, customer) or _refusal_of_link(intent, now)
 
 
 def agree(
@@ -121,8 +123,7 @@ def agree(
         if _is_taken(provider, intent.driver_id, customer, now):
             _put_before_ops(intent, customer, now)
             return Outcome.TAKEN
-        if not _spend(intent):
-            return Outcome.SPENT
+        _spend(intent)
         terms.agree(customer, agreed_terms, now)
         intent.agreed_at, intent.agreed_by = now, customer
         intent.save()
@@ -133,7 +134,7 @@ def agree(
                 driver_id=intent.driver_id,
                 agreed_at=now,
             )
-            _tell(customer, provider, "waiting", agreed_at=now)
+            tell(customer, provider, "waiting", agreed_at=now)
             return Outcome.WAITING
         make_link(provider, customer, intent.driver_id, agreed_at=now)
         return Outcome.LINKED
@@ -154,7 +155,7 @@ def make_link(
         work_provider=provider, customer=customer, driver_id=driver_id, linked_at=agreed_at
     )
     link.save()
-    _tell(customer, provider, "linked", agreed_at=agreed_at)
+    tell(customer, provider, "linked", agreed_at=agreed_at)
     return link
 
 
@@ -182,7 +183,7 @@ def refuse(request: LinkRequest, *, by: User | None, reason: str, now: datetime)
     with transaction.atomic():
         waiting = _lock_waiting(request)
         _decide(waiting, LinkRequest.State.REFUSED, by=by, now=now, reason=reason)
-        _tell(waiting.customer, waiting.work_provider, "refused", agreed_at=waiting.agreed_at)
+        tell(waiting.customer, waiting.work_provider, "refused", agreed_at=waiting.agreed_at)
 
 
 def cancel_request(request: LinkRequest, *, now: datetime) -> None:
@@ -194,7 +195,10 @@ def cancel_request(request: LinkRequest, *, now: datetime) -> None:
 
 
 def unlink(link: DriverLink, *, by: DriverLink.EndedBy, now: datetime) -> None:
-    """End a link as of now, and with it an open shift; one that has ended stays as it is."""
+    """End a link as of now, and with it an open shift; one that has ended stays as it is.
+
+    The driver is told by mail, unless there is nobody left to be told.
+    """
     with transaction.atomic():
         found = DriverLink.objects.select_for_update(no_key=True, of=("self",)).get(pk=link.pk)
         if found.unlinked_at is not None and found.unlinked_at <= now:
@@ -202,7 +206,7 @@ def unlink(link: DriverLink, *, by: DriverLink.EndedBy, now: datetime) -> None:
         found.unlinked_at, found.ended_by = max(now, found.linked_at), by
         found.save()
         if by != DriverLink.EndedBy.ERASURE:
-            _tell(found.customer, found.work_provider, "unlinked", agreed_at=None)
+            tell(found.customer, found.work_provider, "unlinked")
 
 
 def undo(token: str, *, now: datetime) -> bool:
@@ -225,17 +229,15 @@ def customer_or_none(user: User) -> Customer | None:
 
 
 def customer_of(user: User, *, is_test: bool) -> Customer:
-    """The user's customer, who gets a number now if there was none."""
-    return Customer.objects.get_or_create(user=user, defaults={"is_test": is_test})[0]
+    """The user's customer, who gets a number now if there was none.
 
-
-def active_links(customer: Customer, now: datetime) -> "QuerySet[DriverLink]":
-    """The links that hold at `now`."""
-    return (
-        DriverLink.objects.filter(_unended(now), customer=customer, linked_at__lte=now)
-        .select_related("work_provider")
-        .order_by("work_provider__name")
-    )
+    One who has not taken part yet becomes what the work provider is: a test, or not.
+    """
+    customer, _ = Customer.objects.get_or_create(user=user, defaults={"is_test": is_test})
+    if customer.is_test != is_test and not _is_bound(customer):
+        customer.is_test = is_test
+        customer.save()
+    return customer
 
 
 def _lock_for_agreement(intent_id: uuid.UUID, user: User) -> LinkIntent | None:
@@ -255,15 +257,13 @@ def _lock_for_agreement(intent_id: uuid.UUID, user: User) -> LinkIntent | None:
     return intent
 
 
-def _unended(now: datetime) -> Q:
-    return Q(unlinked_at__isnull=True) | Q(unlinked_at__gt=now)
-
-
 def _made_before(intent: LinkIntent, customer: Customer, now: datetime) -> Outcome | None:
     """Whether what the intent asks for is there already, or contradicts what is there."""
-    link = DriverLink.objects.filter(
-        _unended(now), customer=customer, work_provider=intent.work_provider_id
-    ).first()
+    link = (
+        DriverLink.objects.not_ended(now)
+        .filter(customer=customer, work_provider=intent.work_provider_id)
+        .first()
+    )
     if link is not None:
         same = link.driver_id == intent.driver_id
         return Outcome.ALREADY_LINKED if same else Outcome.OTHER_DRIVER_ID
@@ -281,20 +281,29 @@ def _refusal_of_user(intent: LinkIntent, user: User, customer: Customer | None) 
         return Outcome.NOT_A_DRIVER
     if not intents.verified_emails(user):
         return Outcome.UNVERIFIED
-    if customer is not None and customer.is_test != intent.work_provider.is_test:
-        return Outcome.SANDBOX
+    if customer is not None and _is_bound(customer):
+        mixed = customer.is_test != intent.work_provider.is_test
+        return Outcome.SANDBOX if mixed else None
     return None
 
 
-def _refusal_of_link(intent: LinkIntent) -> Outcome | None:
+def _is_bound(customer: Customer) -> bool:
+    """Whether the customer has taken part as what they are: a test, or not."""
+    return customer.links.exists() or customer.link_requests.exists()
+
+
+def _refusal_of_link(intent: LinkIntent, now: datetime) -> Outcome | None:
     provider = intent.work_provider
     if not provider.is_active:
         return Outcome.INACTIVE
-    if provider.link_policy == LinkPolicy.SIGNED and intent.signature is None:
+    if provider.link_policy != LinkPolicy.SIGNED:
+        return None
+    if intent.signature is None or intent.signature_expires_at is None:
         return Outcome.UNSIGNED
-    if intent.signature is not None and _is_spent(intent):
-        return Outcome.SPENT
-    return None
+    secret = intent.link_secret
+    if intent.signature_expires_at <= now or secret is None or secret.revoked_at is not None:
+        return Outcome.LAPSED
+    return Outcome.SPENT if _is_spent(intent) else None
 
 
 def _is_spent(intent: LinkIntent) -> bool:
@@ -302,15 +311,13 @@ def _is_spent(intent: LinkIntent) -> bool:
 
 
 def _is_taken(provider: WorkProvider, driver_id: str, customer: Customer, now: datetime) -> bool:
-    others = DriverLink.objects.filter(
-        _unended(now), work_provider=provider, driver_id=driver_id
-    ).exclude(customer=customer)
-    return others.exists()
+    holders = DriverLink.objects.not_ended(now).filter(work_provider=provider, driver_id=driver_id)
+    return holders.exclude(customer=customer).exists()
 
 
 def _put_before_ops(intent: LinkIntent, customer: Customer, now: datetime) -> None:
-    """One row in the ops desk's list, however often the driver tries."""
-    LinkRequest.objects.get_or_create(
+    """One row in the ops desk's list, of the latest try."""
+    LinkRequest.objects.update_or_create(
         work_provider=intent.work_provider,
         customer=customer,
         driver_id=intent.driver_id,
@@ -320,14 +327,12 @@ def _put_before_ops(intent: LinkIntent, customer: Customer, now: datetime) -> No
     )
 
 
-def _spend(intent: LinkIntent) -> bool:
-    """Use the signature up, if there is one; False if another agreement was first."""
-    if intent.signature is None or intent.signature_expires_at is None:
-        return True
-    _, fresh = SpentSignature.objects.get_or_create(
-        signature=bytes(intent.signature), defaults={"expires_at": intent.signature_expires_at}
-    )
-    return fresh
+def _spend(intent: LinkIntent) -> None:
+    """Use the signature up, if there is one; `standing` has seen, under the lock, that it is not."""
+    if intent.signature is not None and intent.signature_expires_at is not None:
+        SpentSignature.objects.create(
+            signature=intent.signature, expires_at=intent.signature_expires_at
+        )
 
 
 def _lock_waiting(request: LinkRequest) -> LinkRequest:
@@ -343,9 +348,13 @@ def _lock_waiting(request: LinkRequest) -> LinkRequest:
 
 
 def _refuse_conflicts(waiting: LinkRequest) -> None:
-    """Any link that reaches into the time from the agreement on is in the way."""
-    overlapping = DriverLink.objects.filter(
-        _unended(waiting.agreed_at), work_provider=waiting.work_provider
+    """Any link that reaches into the time from the agreement on is in the way; so is who has left."""
+    if not waiting.work_provider.is_active:
+        raise ValidationError("The work provider is not active: refuse this, or activate it.")
+    if waiting.customer.user is None or not waiting.customer.user.is_active:
+        raise ValidationError("The driver's account is closed: refuse this.")
+    overlapping = DriverLink.objects.not_ended(waiting.agreed_at).filter(
+        work_provider=waiting.work_provider
     )
     if overlapping.filter(driver_id=waiting.driver_id).exists():
         raise ValidationError("The driver id has been linked since. End that link or refuse this.")
@@ -367,8 +376,8 @@ def _decide(
     waiting.save()
 
 
-def _tell(
-    customer: Customer, provider: WorkProvider, template: str, *, agreed_at: datetime | None
+def tell(
+    customer: Customer, provider: WorkProvider, template: str, *, agreed_at: datetime | None = None
 ) -> None:
     """Mail the account's verified address; with `agreed_at` the mail says how to undo it."""
     address = EmailAddress.objects.filter(user=customer.user, verified=True).order_by("-primary")

@@ -6,8 +6,8 @@ from typing import Any
 from allauth.account import forms as allauth_forms
 from allauth.core import context
 from django import forms
-from django.db import transaction
-from django.http import HttpRequest
+from django.db import IntegrityError, transaction
+from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
 from linking import intents, terms
@@ -32,7 +32,8 @@ def add_terms(form: forms.Form, shown: Sequence[Terms]) -> None:
 def refuse_changed_terms(form: forms.Form, shown: Sequence[Terms]) -> None:
     """Add an error when the versions sent are not those that stand now."""
     if shown and form.cleaned_data.get("terms") != _ids(shown):
-        form.data = {**{name: form.data[name] for name in form.data}, "terms": _ids(shown)}
+        sent = {name: form.data[name] for name in form.data if name != "agree"}
+        form.data = {**sent, "terms": _ids(shown)}
         form.add_error("agree", _TERMS_CHANGED)
 
 
@@ -90,8 +91,20 @@ class SignupForm(allauth_forms.SignupForm):  # type: ignore[misc]
         cleaned: dict[str, Any] = self.cleaned_data
         return cleaned
 
+    def try_save(self, request: HttpRequest) -> tuple[User | None, HttpResponse | None]:
+        """The user, or the answer that an address with an account gets."""
+        try:
+            user, response = super().try_save(request)
+        except IntegrityError:
+            self.account_already_exists = True
+            user, response = super().try_save(request)
+        return user, response
+
     def save(self, request: HttpRequest) -> User:
-        """The user, with a customer number and their agreement on record."""
+        """The user, with a customer number and their agreement on record.
+
+        IntegrityError when another session has just signed up with the address.
+        """
         assert self.intent is not None  # sign-up is closed without one
         with transaction.atomic():
             user: User = super().save(request)

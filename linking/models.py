@@ -3,7 +3,7 @@
 import secrets
 import zoneinfo
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Self
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractUser
@@ -42,6 +42,17 @@ def validate_timezone(name: str) -> None:
 
 class User(AbstractUser):
     """Somebody who can sign in: a customer, or a member of staff."""
+
+    class Meta(AbstractUser.Meta):
+        constraints = [
+            # Two accounts of one address could each block the other; erased ones have none.
+            models.UniqueConstraint(
+                fields=["email"],
+                condition=~Q(email=""),
+                name="user_email_unique",
+                violation_error_message="There is an account with this address already.",
+            )
+        ]
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Addresses compare without case, so one spelling is stored."""
@@ -164,6 +175,12 @@ class Customer(models.Model):
         super().save(*args, **kwargs)
 
 
+class DriverLinkQuerySet(models.QuerySet["DriverLink"]):
+    def not_ended(self, at: datetime) -> Self:
+        """Those that hold at `at`, or begin later."""
+        return self.filter(Q(unlinked_at__isnull=True) | Q(unlinked_at__gt=at))
+
+
 class DriverLink(models.Model):
     """A customer's agreement to be insured while working for one work provider.
 
@@ -187,6 +204,8 @@ class DriverLink(models.Model):
     link_recorded_at = models.DateTimeField(default=timezone.now, editable=False)
     unlink_recorded_at = models.DateTimeField(null=True, editable=False)
     updated_at = models.DateTimeField(auto_now=True, db_index=True)
+
+    objects = DriverLinkQuerySet.as_manager()
 
     class Meta:
         indexes = [
@@ -226,6 +245,8 @@ class DriverLink(models.Model):
         """Store the link and announce it in one transaction, so that its shifts are never behind."""
         self.clean()
         with transaction.atomic():
+            # One change at a time and work provider: what flows.py has checked holds until then.
+            WorkProvider.objects.select_for_update(no_key=True).get(pk=self.work_provider_id)
             before = DriverLink.objects.filter(pk=self.pk).values_list("unlinked_at", flat=True)
             if self.unlinked_at is None:
                 self.unlink_recorded_at = None
@@ -242,6 +263,8 @@ class DriverLink(models.Model):
             return
         if mixed:
             raise ValidationError("A sandbox work provider links only test customers.")
+        if self.unlinked_at is not None and self.unlinked_at < self.linked_at:
+            raise ValidationError({"unlinked_at": "A link cannot end before it begins."})
 
 
 class LinkSecret(models.Model):
@@ -329,6 +352,9 @@ class LinkIntent(models.Model):
         max_length=32, null=True, help_text="SHA-256 of the URL's signature, when it carried one."
     )
     signature_expires_at = models.DateTimeField(null=True)
+    link_secret = models.ForeignKey(
+        LinkSecret, models.SET_NULL, null=True, related_name="+", help_text="That signed it."
+    )
     created_at = models.DateTimeField(default=timezone.now)
     cancelled_at = models.DateTimeField(null=True)
     agreed_at = models.DateTimeField(null=True)

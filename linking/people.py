@@ -2,16 +2,20 @@
 
 import uuid
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from allauth.account.models import EmailAddress
+from allauth.account.signals import password_reset
 from allauth.mfa.models import Authenticator
 from django.db import transaction
 from django.db.models import Q
+from django.dispatch import receiver
 
 from linking import flows, intents, mails
-from linking.models import Customer, DriverLink, LinkIntent, LinkRequest, User
+from linking.models import Agreement, Customer, DriverLink, LinkIntent, LinkRequest, User
 from zego_api.models import OutgoingMail
+
+_UNVERIFIED_KEPT = timedelta(days=7)
 
 
 def erase(user: User, *, now: datetime) -> None:
@@ -26,22 +30,50 @@ def erase(user: User, *, now: datetime) -> None:
         user.refresh_from_db(from_queryset=User.objects.select_for_update(no_key=True))
         verified = intents.verified_emails(user)
         addresses = {*verified, user.email.lower()} - {""}
-        if (customer := flows.customer_or_none(user)) is not None:
+        customer = flows.customer_or_none(user)
+        _forget_intents(user, addresses)  # first, as an agreement locks them before it makes a link
+        if customer is not None:
             _end_everything(customer, now)
-        _forget_intents(user, addresses)
         _forget_mails(addresses)
         for address in verified:
             mails.send("linking/mail/erased", address)
         _empty(user)
 
 
+@receiver(password_reset)
+def _begin_afresh(user: User, **kwargs: object) -> None:
+    """A first reset by mail is the first proof of whose address it is.
+
+    Whoever signed up with it before may have been somebody else: what they agreed to is not this
+    person's word, and a sandbox that they came from is not this person's.
+    """
+    if user.last_login is None:
+        Agreement.objects.filter(customer__user=user).delete()
+        Customer.objects.filter(user=user, links=None, link_requests=None).delete()
+
+
+def forget_unverified(now: datetime) -> None:
+    """Delete accounts that nobody has proved to be theirs within a week of the sign-up."""
+    unproved = User.objects.filter(
+        date_joined__lt=now - _UNVERIFIED_KEPT,
+        last_login=None,
+        is_staff=False,
+        customer__links=None,
+        customer__link_requests=None,
+        emailaddress__verified=False,
+    ).exclude(emailaddress__verified=True)
+    for user in unproved.distinct():
+        with transaction.atomic():
+            Agreement.objects.filter(customer__user=user).delete()
+            Customer.objects.filter(user=user).delete()
+            user.delete()
+
+
 def _end_everything(customer: Customer, now: datetime) -> None:
     """Requests first: one that is being confirmed is waited for, and its link ends with the rest."""
     for request in LinkRequest.objects.filter(customer=customer, state=LinkRequest.State.WAITING):
         flows.cancel_request(request, now=now)
-    held = DriverLink.objects.filter(
-        Q(unlinked_at__isnull=True) | Q(unlinked_at__gt=now), customer=customer
-    )
+    held = DriverLink.objects.not_ended(now).filter(customer=customer)
     for link in held.order_by("work_provider"):  # the order in which a digest locks them
         flows.unlink(link, by=DriverLink.EndedBy.ERASURE, now=now)
     Customer.objects.filter(pk=customer.pk, erased_at__isnull=True).update(erased_at=now)

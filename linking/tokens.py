@@ -41,10 +41,11 @@ class SpentAlready(BadSignature):
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """A signature found good: its SHA-256 and when it ends."""
+    """A signature found good: its SHA-256, when it ends, and which secret made it."""
 
     digest: bytes
     expires_at: datetime
+    secret: LinkSecret
 
 
 def sign(secret: str, *, wp: str, wp_id: str, email: str, expires: int) -> str:
@@ -85,13 +86,17 @@ def verify(
     if not _EXPIRES.fullmatch(expires) or "\n" in wp + wp_id + email:
         raise BadSignature
     ends = int(expires)
-    live = work_provider.link_secrets.filter(revoked_at__isnull=True)
-    expected = [
-        sign(decrypt(row.encrypted), wp=wp, wp_id=wp_id, email=email, expires=ends) for row in live
-    ]
     given = signature.encode()
     # Every one is compared, so that the time taken does not tell which secret was near.
-    if not any([hmac.compare_digest(each.encode(), given) for each in expected]):  # noqa: C419
+    found = [
+        row
+        for row in work_provider.link_secrets.filter(revoked_at__isnull=True)
+        if hmac.compare_digest(
+            sign(decrypt(row.encrypted), wp=wp, wp_id=wp_id, email=email, expires=ends).encode(),
+            given,
+        )
+    ]
+    if not found:
         raise BadSignature
     if ends > (now + settings.SIGNED_LINK_MAX_AGE).timestamp():
         raise BadSignature
@@ -100,7 +105,7 @@ def verify(
     digest = hashlib.sha256(given).digest()
     if SpentSignature.objects.filter(signature=digest).exists():
         raise SpentAlready
-    return Signed(digest, datetime.fromtimestamp(ends, UTC))
+    return Signed(digest, datetime.fromtimestamp(ends, UTC), found[0])
 
 
 def issue_secret(work_provider: WorkProvider) -> tuple[LinkSecret, str]:

@@ -11,5 +11,6 @@ urlpatterns = [
     path("link-work-provider/switch/", views.switch, name="link-switch"),
     # Mail programs drop a final slash now and then.
     re_path(r"^link-work-provider/undo/(?P<token>[^/]+)/?\Z", views.undo, name="link-undo"),
+    path("account/signup/", views.sign_up),  # before django-allauth's, which it calls
     path("account/terms/", views.terms_changed, name="terms-changed"),
 ]

@@ -3,17 +3,20 @@
 import uuid
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlencode
 
+from allauth.account.views import signup as allauth_signup
 from allauth.core.exceptions import ReauthenticationRequired
 from django import forms
 from django.conf import settings
 from django.contrib.auth import logout
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import ValidationError
+from django.db import connection, transaction
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.utils import timezone
-from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from linking import flows, identifiers, intents, terms, tokens, words
@@ -47,18 +50,42 @@ class BadLink(Exception):  # noqa: N818 (it is no defect of ours)
 
 
 @require_safe
-@never_cache
 def follow(request: HttpRequest) -> HttpResponse:
     """`/link-work-provider`: store an intent, and send the driver on (the specification's 302)."""
     now = timezone.now()
-    if _is_too_often(request):
+    network = limits.client_network(request)
+    if not _allowed("ip", network):
         return _without_referrer(too_many(request))
     try:
         followed = read_link(request.GET, now)
     except BadLink as bad:
         return _without_referrer(_tell(request, bad.words))
+    owner = str(followed.work_provider.pk)
+    if not (_allowed("email", network, followed.email) and _allowed("work_provider", owner)):
+        return _without_referrer(too_many(request))
     intents.remember(request, flows.open_intent(followed, now))
     return _without_referrer(redirect(_TARGETS[flows.next_step(request.user, followed.email)]))
+
+
+def sign_up(request: HttpRequest) -> HttpResponse:
+    """django-allauth's sign-up; a POST is one transaction, and one at a time for each session.
+
+    A double click would else make two accounts, or lose the code that the first was sent. The second
+    POST meets the first one's session, and is led to the code.
+    """
+    response: HttpResponse
+    if request.method != "POST" or request.session.session_key is None:
+        response = allauth_signup(request)
+        return response
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            name = f"sign-up {request.session.session_key}"
+            cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [name])
+        request.session = type(request.session)(request.session.session_key)
+        response = allauth_signup(request)
+        if request.session.modified:
+            request.session.save()
+    return response
 
 
 def _without_referrer(response: HttpResponse) -> HttpResponse:
@@ -67,21 +94,13 @@ def _without_referrer(response: HttpResponse) -> HttpResponse:
     return response
 
 
-def _is_too_often(request: HttpRequest) -> bool:
-    """Whether the address, the email or the work provider has been followed too often.
+def _allowed(kind: str, *key: str) -> bool:
+    """Count a link that is followed.
 
-    In this order, and each counts only what the one before has let through: one address cannot use
-    up what a work provider's drivers share.
+    An email counts for each network by itself, so that nobody can shut a driver out from elsewhere; a
+    work provider counts only links that are good.
     """
-    parts = {
-        "ip": limits.client_network(request),
-        "email": request.GET.get("email", "").strip().lower(),
-        "work_provider": request.GET.get("wp", "").strip().lower(),
-    }
-    return not all(
-        limits.allow(settings.LINK_LIMITS[kind], "link", kind, value)
-        for kind, value in parts.items()
-    )
+    return limits.allow(settings.LINK_LIMITS[kind], "link", kind, *key)
 
 
 def read_link(query: QueryDict, now: datetime) -> Followed:
@@ -124,7 +143,6 @@ def _signed(
         raise BadLink(words.BAD_SIGNATURE) from None
 
 
-@never_cache
 @login_required
 @require_http_methods(["GET", "HEAD", "POST"])
 def consent(request: HttpRequest) -> HttpResponse:
@@ -141,6 +159,8 @@ def consent(request: HttpRequest) -> HttpResponse:
         flows.cancel(intent, now=now)
         return _outcome(request, intent, Outcome.CANCELLED)
     if not signed_in_recently(request):
+        if request.method == "POST":  # which must not be carried out later: the page asks anew
+            return redirect(f"{reverse('link-consent')}?{urlencode({'intent': intent.pk})}")
         raise ReauthenticationRequired
     return _ask(request, intent, now)
 
@@ -161,7 +181,6 @@ def _ask(request: HttpRequest, intent: LinkIntent, now: datetime) -> HttpRespons
     return render(request, "linking/consent.html", _about(request, intent) | {"form": form})
 
 
-@never_cache
 @login_required
 @require_safe
 def done(request: HttpRequest, intent_id: uuid.UUID) -> HttpResponse:
@@ -175,7 +194,6 @@ def done(request: HttpRequest, intent_id: uuid.UUID) -> HttpResponse:
     return _outcome(request, intent, Outcome.LINKED if fresh else found or Outcome.EXPIRED)
 
 
-@never_cache
 @require_POST
 def switch(request: HttpRequest) -> HttpResponse:
     """Sign out and keep the link open, for whoever is signed in as somebody else."""
@@ -188,7 +206,6 @@ def switch(request: HttpRequest) -> HttpResponse:
     return redirect(_TARGETS[flows.next_step(request.user, email)])
 
 
-@never_cache
 @require_http_methods(["GET", "HEAD", "POST"])
 def undo(request: HttpRequest, token: str) -> HttpResponse:
     """The mail's way to take an agreement back. A GET only asks: mail scanners open links."""
@@ -201,7 +218,6 @@ def undo(request: HttpRequest, token: str) -> HttpResponse:
     return render(request, "linking/undo.html", {"work_provider": provider})
 
 
-@never_cache
 @login_required
 @require_http_methods(["GET", "HEAD", "POST"])
 def terms_changed(request: HttpRequest) -> HttpResponse:

@@ -21,9 +21,10 @@ OUTCOMES = {
     ),
     Outcome.WAITING: Words(
         200,
-        "One more step, and it is not yours",
-        "You have agreed. {work_provider} confirms new drivers before the insurance counts; once they "
-        "have, it holds from the moment you agreed. We will write to you.",
+        "{work_provider} has to confirm you",
+        "You have agreed, and there is nothing more for you to do. {work_provider} confirms new "
+        "drivers before the insurance counts; once they have, it holds from the moment you agreed. "
+        "We will write to you.",
     ),
     Outcome.ALREADY_LINKED: Words(
         200,
@@ -43,8 +44,8 @@ OUTCOMES = {
     ),
     Outcome.AGREED_BEFORE: Words(
         410,
-        "This link has done its work",
-        "It was agreed to before. To link again, open the link from {work_provider} anew.",
+        "You have agreed to this link before",
+        "To link again, open the link from {work_provider} anew.",
     ),
     Outcome.NOT_A_DRIVER: Words(
         403,
@@ -72,6 +73,9 @@ OUTCOMES = {
         410,
         "{work_provider} has changed how its links work",
         "Ask {work_provider} for a new link; your account stays as it is.",
+    ),
+    Outcome.LAPSED: Words(
+        410, "This link has expired", "Ask {work_provider} for a new one; it takes them a moment."
     ),
     Outcome.SPENT: Words(
         410,
@@ -132,7 +136,7 @@ UNDO_EXPIRED = Words(
 )
 UNDONE = Words(
     200,
-    "Undone",
-    "The link has been ended, and with it a shift that was open. If it was not you who agreed, sign "
+    "You are not linked any more",
+    "A shift that was open has ended. If it was not you who agreed, sign "
     "in and change your password.",
 )

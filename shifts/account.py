@@ -31,6 +31,7 @@ from linking.models import (
 from shifts.models import EndReason, Shift, Stream
 
 SHOWN = 20
+_OFFERS = 5  # anybody can open links with an email that they know
 _LATELY = timedelta(days=1)
 _ENDINGS = {
     "": "still open",
@@ -154,11 +155,12 @@ def offers(user: User, links: Iterable[DriverLink], now: datetime) -> list[Offer
     asked: dict[tuple[int, str], LinkIntent] = {}
     for intent in intents.offered(user, now):
         asked.setdefault((intent.work_provider_id, intent.driver_id), intent)
-    return [
+    found = [
         Offer(intent.pk, intent.work_provider.name, identifiers.mask(intent.driver_id))
         for intent in asked.values()
         if intent.work_provider_id not in linked
     ]
+    return found[:_OFFERS]
 
 
 def last_shifts(customer: Customer) -> list[Shift]:
@@ -230,9 +232,8 @@ def groups(number: str) -> list[str]:
 def _links(customer: Customer, now: datetime) -> "QuerySet[DriverLink]":
     """Those that hold, and those that begin later: the driver can end either."""
     return (
-        DriverLink.objects.filter(
-            Q(unlinked_at__isnull=True) | Q(unlinked_at__gt=now), customer=customer
-        )
+        DriverLink.objects.not_ended(now)
+        .filter(customer=customer)
         .select_related("work_provider")
         .order_by("work_provider__name", "linked_at")
     )

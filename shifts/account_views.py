@@ -11,7 +11,6 @@ from django.core.exceptions import ValidationError
 from django.http import FileResponse, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
-from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from linking import flows, people
@@ -38,7 +37,6 @@ class DeleteForm(forms.Form):
         return typed
 
 
-@never_cache
 @login_required
 @require_safe
 def page(request: HttpRequest) -> HttpResponse:
@@ -53,7 +51,6 @@ def page(request: HttpRequest) -> HttpResponse:
     return render(request, "shifts/account.html", {"overview": overview, "offers": overview.offers})
 
 
-@never_cache
 @login_required
 @require_http_methods(["GET", "HEAD", "POST"])
 def unlink(request: HttpRequest, link_id: int) -> HttpResponse:
@@ -73,7 +70,6 @@ def unlink(request: HttpRequest, link_id: int) -> HttpResponse:
     return render(request, "shifts/unlink.html", context)
 
 
-@never_cache
 @login_required
 @require_POST
 def cancel_request(request: HttpRequest, request_id: int) -> HttpResponse:
@@ -92,7 +88,6 @@ def cancel_request(request: HttpRequest, request_id: int) -> HttpResponse:
     return redirect("account")
 
 
-@never_cache
 @login_required
 @require_safe
 def terms(request: HttpRequest, terms_id: int) -> HttpResponse:
@@ -102,7 +97,6 @@ def terms(request: HttpRequest, terms_id: int) -> HttpResponse:
     return render(request, "shifts/terms.html", {"terms": found})
 
 
-@never_cache
 @login_required
 @require_safe
 def shifts_csv(request: HttpRequest) -> FileResponse:
@@ -111,7 +105,6 @@ def shifts_csv(request: HttpRequest) -> FileResponse:
     return _download(file, "zego-shifts.csv", "text/csv; charset=utf-8")
 
 
-@never_cache
 @login_required
 @require_safe
 def data_json(request: HttpRequest) -> FileResponse:
@@ -121,7 +114,6 @@ def data_json(request: HttpRequest) -> FileResponse:
     return _download(file, "zego-data.json", "application/json")
 
 
-@never_cache
 @login_required
 @require_http_methods(["GET", "HEAD", "POST"])
 def delete(request: HttpRequest) -> HttpResponse:
@@ -138,7 +130,6 @@ def delete(request: HttpRequest) -> HttpResponse:
     return render(request, "shifts/delete.html", {"form": form})
 
 
-@never_cache
 @require_safe
 def deleted(request: HttpRequest) -> HttpResponse:
     """Goodbye."""

@@ -20,7 +20,7 @@ from django.conf import settings
 from django.db import Error, close_old_connections, connections
 from django.utils import timezone
 
-from linking import intents
+from linking import intents, people
 from shifts import links, settle, store
 from shifts.digest import digest_pending
 from zego_api import mail
@@ -94,6 +94,7 @@ def _house_chores(stop: threading.Event) -> list[_Chore]:
         _Chore(mail.forget_sent, 3600),
         _Chore(forget_sessions, 3600),
         _Chore(intents.forget_old, 3600),
+        _Chore(people.forget_unverified, 3600),
     ]
 
 

@@ -34,6 +34,7 @@ DEPLOYMENT = {
     "EMAIL_URL": "smtp+tls://zego:mail0password@mail.example.com",
     "MAIL_FROM": "Zego <no-reply@example.com>",
     "POSTGRES_PASSWORD": "database0password",
+    "SUPPORT_EMAIL": "help@example.com",
     "SECRET_KEY": "k3Y-" + "aB7_xQ9z" * 8,
     "VALKEY_PASSWORD": "broker0password",
 }
@@ -105,6 +106,7 @@ def test_the_example_names_every_variable_and_no_secret() -> None:
         "ALLOWED_HOSTS",
         "EMAIL_URL",
         "MAIL_FROM",
+        "SUPPORT_EMAIL",
         "POSTGRES_PASSWORD",
         "SECRET_KEY",
         "VALKEY_PASSWORD",

@@ -557,7 +557,7 @@ def test_the_inbox_shows_the_mails_of_a_local_run(client: Client, files: Path) -
         write(number, text=text, created_at=at)
         if number != "first":
             mail.deliver_pending(timezone.now())
-    assert len(list(files.iterdir())) == 2
+    assert 1 <= len(list(files.iterdir())) <= 2  # names are by the second and a process's own number
     answer = client.get("/inbox/")
     page = answer.content.decode()
     assert re.findall("<h2>(.*)</h2>", page) == ["third", "second", "first"]
@@ -672,6 +672,7 @@ def test_the_sweepers_housekeeping_is_all_there() -> None:
         "forget_sent",
         "forget_sessions",
         "forget_old",
+        "forget_unverified",
     ]
 
 

@@ -100,6 +100,17 @@ def mail(**kwargs: Any) -> Iterable[CheckMessage]:
         yield Error("EMAIL_URL must name a mail server.", hint=hint, id="zego.E009")
 
 
+@register()
+def support(**kwargs: Any) -> Iterable[CheckMessage]:
+    """Pages and mails tell drivers to write to us."""
+    if not settings.INSECURE_HTTP and not settings.SUPPORT_EMAIL:
+        yield Error(
+            "SUPPORT_EMAIL is missing: drivers are told to write to it.",
+            hint="SUPPORT_EMAIL=help@example.com",
+            id="zego.E011",
+        )
+
+
 @register(Tags.security)
 def public_url(**kwargs: Any) -> Iterable[CheckMessage]:
     """It starts the links in mails, which lead to forms for passwords."""

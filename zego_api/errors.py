@@ -6,6 +6,7 @@ traceback; the request id in `X-Request-Id` leads to it in the log.
 """
 
 import json
+import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
@@ -234,5 +235,11 @@ def too_many(request: HttpRequest) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Django's handler500; Django has logged the traceback."""
+    """Django's handler500; Django has logged the traceback.
+
+    A database that goes away while the session is saved is noticed no earlier than here.
+    """
+    error = sys.exc_info()[1]
+    if isinstance(error, DatabaseError) and is_outage(error):
+        return unavailable(request)
     return _answer(request, SERVER_ERROR if request.path.startswith("/v1") else PAGE_FAILED)

@@ -2,6 +2,8 @@
 
 import logging
 import logging.config
+import re
+import sys
 from typing import Any
 
 import structlog
@@ -10,6 +12,23 @@ from structlog.tracebacks import ExceptionDictTransformer
 
 # Without the local variables of each frame: these are bodies, keys and identifiers.
 _TRACEBACKS = structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False))
+
+
+_SECRET_PATH = re.compile(r"(?<=/undo/)[^/\s?]+")
+
+
+def withhold(logger: Any, method: str, event: structlog.typing.EventDict) -> Any:
+    """Take out what PostgreSQL quotes of a row, and tokens that stand in a path."""
+    error = event.get("exc_info")
+    error = sys.exc_info() if error is True else error
+    error = error[1] if isinstance(error, tuple) else error
+    while isinstance(error, BaseException):
+        if error.args and isinstance(error.args[0], str) and "\nDETAIL:" in error.args[0]:
+            error.args = (error.args[0].partition("\nDETAIL:")[0], *error.args[1:])
+        error = error.__cause__ or error.__context__
+    if isinstance(event.get("event"), str):
+        event["event"] = _SECRET_PATH.sub("...", event["event"])
+    return event
 
 
 class NotAway(logging.Filter):
@@ -48,6 +67,7 @@ def configure(config: dict[str, Any]) -> None:
                     "foreign_pre_chain": shared,
                     "processors": [
                         structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                        withhold,
                         *renderer,
                     ],
                 }
@@ -60,6 +80,7 @@ def configure(config: dict[str, Any]) -> None:
             # Celery's lines about each wake-up say nothing that the digest's own line does not.
             "loggers": {
                 "django.security.DisallowedHost": {"level": "CRITICAL"},
+                "django.security.csrf": {"level": "ERROR"},
                 "django.request": {"level": "ERROR", "filters": ["not_away"]},
                 "celery.worker.request": {"level": "WARNING"},
                 "celery.worker.strategy": {"level": "WARNING"},

@@ -17,7 +17,8 @@ log = structlog.get_logger(__name__)
 class RequestIdMiddleware:
     """X-Request-Id on every answer: the one string to quote when asking what became of a request.
 
-    The id is always ours, never the client's, since it goes into logs and records.
+    The id is always ours, never the client's, since it goes into logs and records. And nothing is
+    cached that does not ask for it.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
@@ -29,6 +30,9 @@ class RequestIdMiddleware:
         with structlog.contextvars.bound_contextvars(request_id=str(request_id)):
             response = self.get_response(request)
         response["X-Request-Id"] = str(request_id)
+        # Pages and answers are somebody's own, and redirects may hold what was asked for; only static
+        # files say otherwise.
+        response.headers.setdefault("Cache-Control", "no-store, private")
         return response
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:

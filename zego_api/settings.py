@@ -267,7 +267,7 @@ HELD_EXPIRES_AFTER = timedelta(days=30)
 DEFAULT_MAX_SHIFT_LENGTH = timedelta(hours=14)
 INTENT_LASTS = timedelta(minutes=30)
 RECENT_LOGIN = timedelta(minutes=15)
-LINK_LIMITS = {"ip": "30/minute", "work_provider": "600/minute", "email": "10/minute"}
+LINK_LIMITS = {"ip": "30/minute", "work_provider": "3000/minute", "email": "10/minute"}
 SIGNED_LINK_MAX_AGE = timedelta(days=30)
 UNDO_LASTS = timedelta(days=7)
 DATA_UPLOAD_MAX_MEMORY_SIZE = BODY_MAX_BYTES

@@ -1,28 +1,29 @@
 """Sign-up, login and reset by way of a link, and what must not be possible on the way."""
 
 import re
+import threading
+from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
+from allauth.mfa.totp.internal.auth import TOTP
 from django.conf import settings as configured
 from django.core import mail
-from django.core.cache import cache
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
+from linking import people
 from linking.models import Agreement, Customer, DriverLink, LinkIntent, User, WorkProvider
 from tests import factories
 
 EMAIL = "driver@example.com"
 PASSWORD = factories.PASSWORD
 HTML = {"Accept": "text/html"}
-
-
-@pytest.fixture(autouse=True)
-def unlimited() -> None:
-    cache.clear()
 
 
 @pytest.fixture
@@ -41,6 +42,14 @@ def client(courier: WorkProvider) -> Client:
 
 def text(answer: Any) -> str:
     return " ".join(answer.content.decode().split())
+
+
+def look(client: Client, path: str) -> Any:
+    """The answer to a GET; what is downloaded is let go."""
+    answer: Any = client.get(path)
+    for close in answer._resource_closers:
+        close()
+    return answer
 
 
 def sign_up(client: Client, email: str = EMAIL, **fields: str) -> Any:
@@ -140,7 +149,6 @@ def test_signing_up_with_a_known_address_tells_only_its_owner(
     assert answer.redirect_chain[-1][0] == "/account/confirm-email/"
     assert User.objects.count() == 1
     assert mail.outbox[-1].to == ["known@example.com"]
-    assert "http://testserver" not in str(mail.outbox[-1].body).replace(configured.PUBLIC_URL, "")
 
 
 # Login and reset
@@ -252,7 +260,9 @@ def test_a_session_given_to_somebody_is_not_theirs_after_the_sign_in(
 
 def test_signing_in_as_another_forgets_the_first(courier: WorkProvider, client: Client) -> None:
     client.force_login(factories.driver("first@example.com"))
-    client.session["something"] = "of the first"
+    session = client.session
+    session["something"] = "of the first"
+    session.save()
     client.post("/link-work-provider/switch/", {})
     assert not client.session.get("_auth_user_id")
     assert "something" not in client.session
@@ -342,12 +352,13 @@ def test_a_login_page_tells_nothing_about_accounts(courier: WorkProvider) -> Non
     assert without_tokens(known) == without_tokens(unknown)
 
 
-def test_mails_are_not_led_by_the_host_header(courier: WorkProvider) -> None:
-    factories.driver(EMAIL, password=PASSWORD)
-    Client().post(
-        "/account/password/reset/", {"email": "unknown@example.com"}, HTTP_HOST="127.0.0.1"
-    )
-    assert "127.0.0.1" not in str(mail.outbox[-1].body)
+def test_mails_are_not_led_by_the_host_header(courier: WorkProvider, client: Client) -> None:
+    factories.driver("known@example.com")
+    fields = {"email": "known@example.com", "password1": PASSWORD}
+    client.post("/account/signup/", fields, headers={"Host": "127.0.0.1"})
+    body = str(mail.outbox[-1].body)
+    assert configured.PUBLIC_URL in body
+    assert "127.0.0.1" not in body
 
 
 def test_a_proxy_that_says_too_little_breaks_nothing(
@@ -360,3 +371,136 @@ def test_a_proxy_that_says_too_little_breaks_nothing(
     assert behind.session.get("_auth_user_id")
     query = {"wp": "Courier Ltd", "wp_id": "1", "email": EMAIL}
     assert behind.get("/link-work-provider", query).status_code == 302
+
+
+def at_once(*calls: Callable[[], object]) -> None:
+    def run(call: Callable[[], object]) -> None:
+        try:
+            call()
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=run, args=(call,)) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def with_the_link_open() -> Client:
+    client = Client()
+    query = {"wp": "Courier Ltd", "wp_id": "123456", "email": EMAIL}
+    assert client.get("/link-work-provider", query).status_code == 302
+    return client
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_double_click_signs_up_once_and_the_code_is_good() -> None:
+    factories.work_provider(name="Courier Ltd")
+    client = with_the_link_open()
+    again = Client()
+    again.cookies["sessionid"] = client.cookies["sessionid"].value
+    at_once(lambda: sign_up(client), lambda: sign_up(again))
+    assert User.objects.count() == Customer.objects.count() == 1
+    assert len(mail.outbox) == 1
+    answer = verify(client)
+    assert answer.redirect_chain[-1][0] == "/link-work-provider/consent/"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_sessions_with_one_address_make_one_account() -> None:
+    factories.work_provider(name="Courier Ltd")
+    one, other = with_the_link_open(), with_the_link_open()
+    at_once(lambda: sign_up(one), lambda: sign_up(other))
+    assert User.objects.count() == Customer.objects.count() == 1
+
+
+def test_a_squatter_decides_nothing_for_the_owner(courier: WorkProvider) -> None:
+    """Neither what was agreed to, nor whether it is a test."""
+    courier.is_test = True
+    courier.save()
+    terms = factories.terms()
+    sign_up(with_the_link_open(), agree="on", terms=str(terms.pk))
+    assert Agreement.objects.count() == 1
+
+    courier.is_test = False
+    courier.save()
+    owner = with_the_link_open()
+    owner.post("/account/password/reset/", {"email": EMAIL})
+    owner.post("/account/password/reset/confirm/", {"code": code()})
+    passwords = {"password1": "another horse 42", "password2": "another horse 42"}
+    answer = owner.post("/account/password/reset/complete/", passwords, follow=True)
+    assert not Agreement.objects.exists()
+    assert "Be kind." in text(answer)  # the terms are theirs to agree to
+    fields = {"intent": str(LinkIntent.objects.latest("created_at").pk)}
+    owner.post("/link-work-provider/consent/", fields | {"terms": str(terms.pk), "agree": "on"})
+    assert DriverLink.objects.get().customer.is_test is False
+    assert Agreement.objects.count() == 1
+
+
+def test_a_later_reset_takes_nothing_away(courier: WorkProvider, client: Client) -> None:
+    user = factories.driver(EMAIL, password=PASSWORD, last_login=timezone.now())
+    Agreement.objects.create(
+        customer=user.customer, terms=factories.terms(), agreed_at=timezone.now()
+    )
+    client.post("/account/password/reset/", {"email": EMAIL})
+    client.post("/account/password/reset/confirm/", {"code": code()})
+    passwords = {"password1": "another horse 42", "password2": "another horse 42"}
+    client.post("/account/password/reset/complete/", passwords)
+    assert Agreement.objects.get().customer == user.customer
+
+
+def test_accounts_that_nobody_proved_are_forgotten(courier: WorkProvider) -> None:
+    sign_up(with_the_link_open())
+    factories.driver("proved@example.com")
+    factories.user("staff@example.com", verified=False, is_staff=True)
+    people.forget_unverified(timezone.now() + timedelta(days=6))
+    assert User.objects.count() == 3
+    people.forget_unverified(timezone.now() + timedelta(days=8))
+    emails = User.objects.values_list("email", flat=True)
+    assert sorted(emails) == ["proved@example.com", "staff@example.com"]
+
+
+def test_the_secret_of_a_second_factor_is_not_stored_in_clear(db: None) -> None:
+    TOTP.activate(factories.driver(), "JBSWY3DPEHPK3PXP")
+    assert "JBSWY3DPEHPK3PXP" not in str(Authenticator.objects.get().data)
+
+
+@pytest.mark.parametrize("path", ["/account/2fa/totp/activate/", "/account/data.json"])
+def test_what_matters_asks_who_it_is_but_not_twice(db: None, path: str) -> None:
+    client = Client()
+    client.force_login(factories.driver(EMAIL, password=PASSWORD))
+    assert look(client, path).status_code == 200
+    session = client.session
+    session["signed_in_at"] = 0.0
+    session.save()
+    assert client.get(path)["Location"].startswith("/account/reauthenticate/")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/account/",
+        "/account/2fa/",
+        "/account/2fa/totp/activate/",
+        "/account/data.json",
+        "/account/email/",
+        "/account/password/change/",
+        "/account/shifts.csv",
+        "/admin/",
+        "/link-work-provider/consent/",
+        "/nowhere",
+    ],
+)
+def test_no_page_is_kept_by_anybody(db: None, path: str) -> None:
+    client = Client()
+    client.force_login(factories.driver(EMAIL, is_staff=path == "/admin/"))
+    assert "no-store" in look(client, path)["Cache-Control"]
+
+
+def test_the_redirect_to_https_is_not_kept_either(client: Client, settings: Settings) -> None:
+    settings.SECURE_SSL_REDIRECT = True
+    answer = Client().get("/link-work-provider", {"email": EMAIL})
+    assert answer.status_code == 301
+    assert "no-store" in answer["Cache-Control"]

@@ -2,13 +2,12 @@
 
 import threading
 import uuid
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from django.conf import settings
 from django.core import mail
-from django.core.cache import cache
 from django.core.exceptions import ValidationError
 from django.db import connection
 from django.test import Client
@@ -31,11 +30,6 @@ from linking.models import (
 from tests import factories
 
 CONSENT = "/link-work-provider/consent/"
-
-
-@pytest.fixture(autouse=True)
-def unlimited() -> None:
-    cache.clear()
 
 
 @pytest.fixture
@@ -92,7 +86,7 @@ def test_yes_makes_the_link_and_says_so(courier: WorkProvider, driver: User) -> 
         driver.customer,
         "123456",
     )
-    assert link.linked_at == link.link_recorded_at or link.linked_at <= link.link_recorded_at
+    assert LinkIntent.objects.get().agreed_at == link.linked_at <= link.link_recorded_at
     assert driver.customer.number in text(answer)
     [message] = mail.outbox
     assert message.to == ["driver@example.com"]
@@ -227,6 +221,7 @@ def test_nobody_agrees_to_a_text_they_have_not_seen(courier: WorkProvider, drive
     answer = say_yes(client, intent, terms=str(seen.pk), agree="on")
     assert "have changed" in text(answer)
     assert "New and worse." in text(answer)
+    assert " checked" not in text(answer)
     assert not Agreement.objects.exists()
     say_yes(client, intent, terms=str(newer.pk), agree="on")
     assert Agreement.objects.get().terms == newer
@@ -322,10 +317,21 @@ def test_a_staff_account_counts_as_another_account(courier: WorkProvider) -> Non
 @pytest.mark.parametrize(("is_test", "provider_is_test"), [(True, False), (False, True)])
 def test_tests_and_live_never_mix(db: None, is_test: bool, provider_is_test: bool) -> None:
     provider = factories.work_provider(is_test=provider_is_test)
-    client = signed_in(factories.driver("driver@example.com", is_test=is_test))
+    user = factories.driver("driver@example.com", is_test=is_test)
+    factories.link(factories.work_provider(is_test=is_test), "1", customer=user.customer)
+    client = signed_in(user)
     answer = say_yes(client, opened(client, provider))
     assert answer.status_code == 403
-    assert not DriverLink.objects.exists()
+    assert not DriverLink.objects.filter(work_provider=provider).exists()
+
+
+@pytest.mark.parametrize("is_test", [True, False])
+def test_who_has_taken_part_in_nothing_is_not_bound_yet(db: None, is_test: bool) -> None:
+    user = factories.driver("driver@example.com", is_test=not is_test)
+    client = signed_in(user)
+    say_yes(client, opened(client, factories.work_provider(is_test=is_test)))
+    assert DriverLink.objects.get().customer == user.customer
+    assert Customer.objects.get().is_test is is_test
 
 
 def test_an_unverified_account_links_nobody(courier: WorkProvider) -> None:
@@ -432,10 +438,12 @@ def test_a_sign_in_of_long_ago_is_not_enough(courier: WorkProvider, driver: User
     intent = opened(client, courier)
     answer = client.get(CONSENT)
     assert answer["Location"].startswith("/account/reauthenticate/")
-    assert client.post(CONSENT, {"intent": str(intent.pk)}).status_code == 302
+    posted = client.post(CONSENT, {"intent": str(intent.pk)})
+    assert posted["Location"] == f"{CONSENT}?intent={intent.pk}"
     assert not DriverLink.objects.exists()
     again = client.post(answer["Location"], {"password": factories.PASSWORD}, follow=True)
     assert again.status_code == 200
+    assert not DriverLink.objects.exists()  # proving who one is agrees to nothing
     say_yes(client, intent)
     assert DriverLink.objects.exists()
 
@@ -567,6 +575,77 @@ def test_an_intent_from_before_the_policy_is_not_enough(
     assert not DriverLink.objects.exists()
 
 
+@pytest.mark.parametrize("how", ["expired", "revoked"])
+def test_a_signature_has_to_be_good_when_it_counts(
+    signing: WorkProvider, driver: User, how: str
+) -> None:
+    lasts = timedelta(minutes=1)
+    now = timezone.now()
+    url = tokens.link_url(
+        signing, driver_id="123456", email="driver@example.com", now=now, lasts=lasts
+    )
+    client = signed_in(driver)
+    client.get(url.removeprefix(settings.PUBLIC_URL))
+    intent = LinkIntent.objects.get()
+    if how == "revoked":
+        signing.link_secrets.update(revoked_at=now)
+        assert flows.agree(intent.pk, driver, [], now=now) == Outcome.LAPSED
+    else:
+        assert flows.agree(intent.pk, driver, [], now=now + lasts) == Outcome.LAPSED
+    assert not DriverLink.objects.exists()
+
+
+# The ops desk
+
+
+def end(admin_client: Client, link: DriverLink, at: datetime) -> Any:
+    local = {"unlinked_at_0": f"{at:%Y-%m-%d}", "unlinked_at_1": f"{at:%H:%M:%S}"}
+    return admin_client.post(f"/admin/linking/driverlink/{link.pk}/change/", local)
+
+
+def test_the_driver_is_told_when_the_ops_desk_ends_a_link(
+    courier: WorkProvider, driver: User, admin_client: Client
+) -> None:
+    link = factories.link(courier, "123456", customer=driver.customer)
+    assert end(admin_client, link, timezone.now()).status_code == 302
+    link.refresh_from_db()
+    assert link.ended_by == DriverLink.EndedBy.OPS
+    assert [message.to for message in mail.outbox] == [["driver@example.com"]]
+
+
+def test_the_ops_desk_cannot_end_a_link_before_it_begins(
+    courier: WorkProvider, driver: User, admin_client: Client
+) -> None:
+    link = factories.link(courier, "123456", customer=driver.customer)
+    answer = end(admin_client, link, link.linked_at - timedelta(days=1))
+    assert "cannot end before it begins" in text(answer)
+
+
+def test_a_policy_without_a_secret_is_warned_about(
+    signing: WorkProvider, admin_client: Client
+) -> None:
+    signing.link_secrets.all().delete()
+    fields = {"name": "Courier Ltd", "timezone": "UTC", "max_future": "1 00:00:00"}
+    answer = admin_client.post(
+        f"/admin/linking/workprovider/{signing.pk}/change/",
+        fields | {"link_policy": "SIGNED", "is_active": "on"},
+        follow=True,
+    )
+    assert "No link works until" in text(answer)
+
+
+@pytest.mark.parametrize("gone", ["work provider", "driver"])
+def test_who_has_left_cannot_be_confirmed(
+    confirming: WorkProvider, driver: User, gone: str
+) -> None:
+    request = agreed_to(driver, confirming)
+    left: WorkProvider | User = confirming if gone == "work provider" else driver
+    left.is_active = False
+    left.save()
+    with pytest.raises(ValidationError, match="refuse this"):
+        flows.confirm(request, by=None, now=timezone.now())
+
+
 # Undo
 
 
@@ -582,7 +661,7 @@ def test_the_mail_undoes_it_without_a_sign_in(courier: WorkProvider, driver: Use
     anybody = Client()
     assert anybody.get(path).status_code == 200
     assert DriverLink.objects.get().unlinked_at is None  # a mail scanner's GET does nothing
-    assert "Undone" in text(anybody.post(path))
+    assert "You are not linked any more" in text(anybody.post(path))
     link = DriverLink.objects.get()
     assert link.unlinked_at is not None
     assert link.ended_by == DriverLink.EndedBy.UNDO

@@ -7,11 +7,11 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from django.conf import settings
-from django.core.cache import cache
+from django.conf import settings as configured
 from django.core.management import call_command
 from django.test import Client
 from django.utils import timezone
+from pytest_django import Settings
 
 from linking import tokens
 from linking.models import LinkIntent, LinkPolicy, SpentSignature, User, WorkProvider
@@ -19,12 +19,6 @@ from tests import factories
 
 EMAIL = "driver@example.com"
 HTML = {"Accept": "text/html"}
-
-
-@pytest.fixture(autouse=True)
-def unlimited() -> None:
-    """Each test starts with nothing counted."""
-    cache.clear()
 
 
 @pytest.fixture
@@ -171,7 +165,7 @@ def signed_path(provider: WorkProvider, lasts: timedelta = timedelta(days=1)) ->
     url = tokens.link_url(
         provider, driver_id="123456", email=EMAIL, now=timezone.now(), lasts=lasts
     )
-    return url.removeprefix(settings.PUBLIC_URL)
+    return url.removeprefix(configured.PUBLIC_URL)
 
 
 def test_a_signed_link_is_followed(signing: WorkProvider, client: Client) -> None:
@@ -226,8 +220,18 @@ def test_one_address_cannot_probe_for_accounts(courier: WorkProvider) -> None:
     assert follow(Client(), email="account@example.com")["Retry-After"]
 
 
-def test_one_email_cannot_be_pestered(courier: WorkProvider) -> None:
-    clients = (Client(REMOTE_ADDR=f"10.0.0.{number}") for number in range(30))
-    found = statuses(clients, "Driver@example.com")
+def test_one_email_cannot_be_pestered_nor_shut_out(courier: WorkProvider) -> None:
+    found = statuses((Client(REMOTE_ADDR="10.0.0.1") for _ in range(30)), "Driver@example.com")
     assert found[-1] == 429
     assert len(found) > 10
+    assert follow(Client(REMOTE_ADDR="10.0.0.2"), email="driver@example.com").status_code == 302
+
+
+def test_a_work_provider_counts_only_links_that_are_good(
+    signing: WorkProvider, settings: Settings
+) -> None:
+    settings.LINK_LIMITS = settings.LINK_LIMITS | {"work_provider": "1/minute"}
+    for _ in range(3):
+        assert follow(Client()).status_code == 400
+    assert Client().get(signed_path(signing)).status_code == 302
+    assert Client().get(signed_path(signing)).status_code == 429

@@ -10,7 +10,6 @@ from allauth.mfa.models import Authenticator
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.core import mail
-from django.core.cache import cache
 from django.db import connection, transaction
 from django.test import Client
 from django.utils import timezone
@@ -33,11 +32,6 @@ from zego_api.models import OutgoingMail
 
 EMAIL = "driver@example.com"
 GOODBYE = "Your Zego account is deleted"
-
-
-@pytest.fixture(autouse=True)
-def unlimited() -> None:
-    cache.clear()
 
 
 @pytest.fixture
