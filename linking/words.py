@@ -21,7 +21,7 @@ OUTCOMES = {
     ),
     Outcome.WAITING: Words(
         200,
-        "{work_provider} has to confirm you",
+        "Waiting to be confirmed",
         "You have agreed, and there is nothing more for you to do. {work_provider} confirms new "
         "drivers before the insurance counts; once they have, it holds from the moment you agreed. "
         "We will write to you.",

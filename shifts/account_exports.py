@@ -1,4 +1,4 @@
-"""What drivers may take away: their shifts as CSV, and all that is held about them as JSON.
+"""What drivers may take away: their shifts as CSV, and what is kept about them as JSON.
 
 Either is written to its end before the first byte is sent. What is large goes by way of a temporary
 file, so memory does not grow with it; and a database that goes away in the middle makes a 503, never
@@ -62,7 +62,7 @@ def shifts_csv(user: User, now: datetime) -> IO[bytes]:
 
 
 def everything_json(user: User, now: datetime) -> IO[bytes]:
-    """Everything that is held about the user."""
+    """What the user's account, links, requests, agreements, events and shifts hold."""
 
     def write(file: TextIO) -> None:
         file.writelines(_json(_sections(user, now)))

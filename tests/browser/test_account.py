@@ -156,7 +156,7 @@ def test_a_mail_undoes_what_was_agreed_but_never_by_being_opened(
     (link,) = links_of(service, driver.person)
     assert link.unlinked_at is None
     reader.press("Undo linking")
-    reader.sees("Undone")
+    reader.sees("You are not linked any more")
     (link,) = links_of(service, driver.person)
     assert link.ended_by == "UNDO"
 

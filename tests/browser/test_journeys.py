@@ -362,7 +362,7 @@ def test_an_agreement_waits_until_the_ops_desk_confirms_it(drive: Drive, service
     driver.follow(taxi)
     driver.sign_in()
     driver.agree()
-    driver.sees("One more step, and it is not yours")
+    driver.sees("Waiting to be confirmed")
     logged_in = datetime.now(UTC)
     records.report(service, key, "login", driver.person, logged_in)
     assert links_of(service, driver.person) == []

@@ -61,7 +61,7 @@ def test_from_the_link_to_the_account(
     driver.page.goto(undo)
     driver.sees("Undo linking?", "undo")
     driver.press("Undo linking")
-    driver.sees("Undone", "undone")
+    driver.sees("You are not linked any more", "undone")
 
 
 @every_screen
@@ -185,7 +185,7 @@ def test_where_links_end_otherwise(
     driver.sees("You are not insured now", "account-offered")
     driver.go(f"Go on with {careful}")
     driver.agree()
-    driver.sees("One more step, and it is not yours", "link-waiting")
+    driver.sees("Waiting to be confirmed", "link-waiting")
     driver.go("Go to my account")
     driver.sees("You are not insured now", "account-waiting")
 
