@@ -557,7 +557,7 @@ def test_the_inbox_shows_the_mails_of_a_local_run(client: Client, files: Path) -
         write(number, text=text, created_at=at)
         if number != "first":
             mail.deliver_pending(timezone.now())
-    assert 1 <= len(list(files.iterdir())) <= 2  # names are by the second and a process's own number
+    assert 1 <= len(list(files.iterdir())) <= 2  # a file is named by the second
     answer = client.get("/inbox/")
     page = answer.content.decode()
     assert re.findall("<h2>(.*)</h2>", page) == ["third", "second", "first"]
