@@ -8,6 +8,7 @@ neither the shell's environment nor the `.local/env` of a running `make run` rea
 import contextlib
 import os
 import secrets
+import signal
 import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -40,6 +41,8 @@ SETTINGS = {
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, None, None]:
     """Runs before pytest-django, which imports the settings in this very hook."""
+    # A shell's background job ignores Ctrl-C, and so would every process that a test starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.update(SETTINGS, SECRET_KEY=secrets.token_urlsafe(48))
     stack = contextlib.ExitStack()
     early_config.add_cleanup(stack.close)
