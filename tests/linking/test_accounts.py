@@ -1,8 +1,6 @@
 """Sign-up, login and reset by way of a link, and what must not be possible on the way."""
 
 import re
-import threading
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -12,7 +10,6 @@ from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal.auth import TOTP
 from django.conf import settings as configured
 from django.core import mail
-from django.db import connection
 from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
@@ -20,6 +17,7 @@ from pytest_django import Settings
 from linking import people
 from linking.models import Agreement, Customer, DriverLink, LinkIntent, User, WorkProvider
 from tests import factories
+from tests.linking.threads import at_once
 
 EMAIL = "driver@example.com"
 PASSWORD = factories.PASSWORD
@@ -371,20 +369,6 @@ def test_a_proxy_that_says_too_little_breaks_nothing(
     assert behind.session.get("_auth_user_id")
     query = {"wp": "Courier Ltd", "wp_id": "1", "email": EMAIL}
     assert behind.get("/link-work-provider", query).status_code == 302
-
-
-def at_once(*calls: Callable[[], object]) -> None:
-    def run(call: Callable[[], object]) -> None:
-        try:
-            call()
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=run, args=(call,)) for call in calls]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
 
 
 def with_the_link_open() -> Client:

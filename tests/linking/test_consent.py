@@ -1,15 +1,14 @@
 """The driver's yes: what it makes, once; who may give it; and how it is taken back."""
 
-import threading
 import uuid
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 from django.conf import settings
 from django.core import mail
 from django.core.exceptions import ValidationError
-from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
@@ -28,6 +27,7 @@ from linking.models import (
     WorkProvider,
 )
 from tests import factories
+from tests.linking.threads import at_once
 
 CONSENT = "/link-work-provider/consent/"
 
@@ -142,20 +142,11 @@ def test_many_yeses_at_once_make_one_link() -> None:
     courier = factories.work_provider(name="Courier Ltd")
     user = factories.user("driver@example.com")  # whose customer number is still to come
     intents = [factories.intent(courier, email=user.email) for _ in range(4)]
-    outcomes: list[Outcome] = []
 
-    def agree(intent: LinkIntent) -> None:
-        try:
-            own = User.objects.get(pk=user.pk)
-            outcomes.append(flows.agree(intent.pk, own, [], now=timezone.now()))
-        finally:
-            connection.close()
+    def agree(intent: LinkIntent) -> Outcome:
+        return flows.agree(intent.pk, User.objects.get(pk=user.pk), [], now=timezone.now())
 
-    threads = [threading.Thread(target=agree, args=(intent,)) for intent in intents * 2]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    outcomes = at_once(*(partial(agree, intent) for intent in intents * 2))
     assert outcomes.count(Outcome.LINKED) == 1
     assert outcomes.count(Outcome.ALREADY_LINKED) == 7
     assert DriverLink.objects.count() == 1
@@ -165,20 +156,12 @@ def test_many_yeses_at_once_make_one_link() -> None:
 def test_two_customers_cannot_both_get_one_driver_id() -> None:
     courier = factories.work_provider(name="Courier Ltd")
     users = [factories.driver() for _ in range(4)]
-    outcomes: list[Outcome] = []
 
-    def agree(user: User) -> None:
-        try:
-            intent = factories.intent(courier, email=user.email)
-            outcomes.append(flows.agree(intent.pk, user, [], now=timezone.now()))
-        finally:
-            connection.close()
+    def agree(user: User) -> Outcome:
+        intent = factories.intent(courier, email=user.email)
+        return flows.agree(intent.pk, user, [], now=timezone.now())
 
-    threads = [threading.Thread(target=agree, args=(user,)) for user in users]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    outcomes = at_once(*(partial(agree, user) for user in users))
     assert sorted(each.name for each in outcomes) == ["LINKED", "TAKEN", "TAKEN", "TAKEN"]
     assert LinkRequest.objects.filter(state="REFUSED", reason=flows.TAKEN).count() == 3
 
