@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from pytest_django import Settings
 
 from tests.running import Service, empty_redis, fresh_database, running
 from zego_api.local.servers import LocalPostgres, LocalValkey
@@ -18,6 +19,15 @@ class PrivateService:
     service: Service
     postgres: LocalPostgres
     valkey: LocalValkey
+
+
+@pytest.fixture
+def outbox(settings: Settings) -> None:
+    """Mails become rows as in the service; pytest-django has put another backend in its place."""
+    if hasattr(settings, "MAILERS"):
+        settings.MAILERS = {"default": {"BACKEND": "zego_api.mail.Outbox"}}
+    else:
+        settings.EMAIL_BACKEND = "zego_api.mail.Outbox"
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,6 @@ from django.core import mail
 from django.db import connection, transaction
 from django.test import Client
 from django.utils import timezone
-from pytest_django import Settings
 
 from linking import flows, mails, people
 from linking.models import (
@@ -116,8 +115,7 @@ def test_what_waits_is_cancelled_and_what_is_decided_stays(
     assert states == ["CANCELLED", "REFUSED", "WAITING"]
 
 
-def test_mails_that_have_left_forget_the_address(driver: User, settings: Settings) -> None:
-    settings.EMAIL_BACKEND = "zego_api.mail.Outbox"
+def test_mails_that_have_left_forget_the_address(driver: User, outbox: None) -> None:
     now = timezone.now()
 
     def outgoing(to: str, **fields: Any) -> OutgoingMail:
