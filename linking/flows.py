@@ -209,18 +209,14 @@ def unlink(link: DriverLink, *, by: DriverLink.EndedBy, now: datetime) -> None:
             tell(found.customer, found.work_provider, "unlinked")
 
 
-def undo(token: str, *, now: datetime) -> bool:
-    """Take back one agreement by the token in its mail; False if the token is wrong or too old."""
-    agreed = tokens.read_undo_token(token)
-    if agreed is None:
-        return False
+def undo(agreed: tokens.Agreed, *, now: datetime) -> None:
+    """Take back the one agreement that an undo link names: what waits of it, or the link it made."""
     mine = Q(customer=agreed.customer_id, work_provider=agreed.work_provider_id)
     with transaction.atomic():
         for request in LinkRequest.objects.filter(mine, agreed_at=agreed.at):
             cancel_request(request, now=now)
         for link in DriverLink.objects.filter(mine, linked_at=agreed.at):
             unlink(link, by=DriverLink.EndedBy.UNDO, now=now)
-    return True
 
 
 def customer_or_none(user: User) -> Customer | None:
@@ -328,10 +324,10 @@ def _put_before_ops(intent: LinkIntent, customer: Customer, now: datetime) -> No
 
 
 def _spend(intent: LinkIntent) -> None:
-    """Use the signature up, if there is one; `standing` has seen, under the lock, that it is not."""
+    """Use the signature up, if there is one; where the policy asks for none it may be used already."""
     if intent.signature is not None and intent.signature_expires_at is not None:
-        SpentSignature.objects.create(
-            signature=intent.signature, expires_at=intent.signature_expires_at
+        SpentSignature.objects.get_or_create(
+            signature=bytes(intent.signature), defaults={"expires_at": intent.signature_expires_at}
         )
 
 

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 from allauth.account.models import EmailAddress
 from django.conf import settings
+from django.contrib.auth import logout
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
@@ -74,14 +75,13 @@ def verified_emails(user: User) -> list[str]:
     return [email.lower() for email in addresses.values_list("email", flat=True)]
 
 
-def carry_over(request: HttpRequest) -> list[str]:
-    """The session's intents, to be given to `restore` after a sign-out has emptied it."""
-    return _own_ids(request)
-
-
-def restore(request: HttpRequest, intent_ids: list[str]) -> None:
-    """Tie intents to a new session."""
-    request.session[SESSION_KEY] = intent_ids
+def sign_out(request: HttpRequest, intent: LinkIntent | None) -> None:
+    """Sign out, which empties the session, and leave it its intents, and this one."""
+    kept = _own_ids(request)
+    logout(request)
+    request.session[SESSION_KEY] = kept
+    if intent is not None and str(intent.pk) not in kept:
+        remember(request, intent)
 
 
 def forget_old(now: datetime) -> None:

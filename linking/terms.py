@@ -5,7 +5,7 @@ from datetime import datetime
 
 from django.db.models import Q
 
-from linking.models import Agreement, Customer, Terms, WorkProvider
+from linking.models import Agreement, Customer, DriverLink, Terms, WorkProvider
 
 
 def current(owners: Iterable[WorkProvider | None], now: datetime) -> list[Terms]:
@@ -34,10 +34,8 @@ def open_for(
 
 def changed_for(customer: Customer, now: datetime) -> list[Terms]:
     """New versions of terms that the customer agreed to before, of whom they are linked to still."""
-    linked = WorkProvider.objects.filter(
-        Q(links__unlinked_at__isnull=True) | Q(links__unlinked_at__gt=now),
-        links__customer=customer,
-    ).distinct()
+    links = DriverLink.objects.not_ended(now).filter(customer=customer)
+    linked = WorkProvider.objects.filter(pk__in=links.values("work_provider"))
     before = Terms.objects.filter(agreements__customer=customer)
     owners = set(before.values_list("work_provider_id", flat=True))
     return [terms for terms in open_for(customer, linked, now) if terms.work_provider_id in owners]

@@ -9,7 +9,6 @@ from allauth.account.views import signup as allauth_signup
 from allauth.core.exceptions import ReauthenticationRequired
 from django import forms
 from django.conf import settings
-from django.contrib.auth import logout
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import ValidationError
 from django.db import connection, transaction
@@ -197,11 +196,8 @@ def done(request: HttpRequest, intent_id: uuid.UUID) -> HttpResponse:
 @require_POST
 def switch(request: HttpRequest) -> HttpResponse:
     """Sign out and keep the link open, for whoever is signed in as somebody else."""
-    open_here = intents.carry_over(request)
-    if (intent := _named_intent(request)) is not None:
-        open_here = [*(each for each in open_here if each != str(intent.pk)), str(intent.pk)]
-    logout(request)
-    intents.restore(request, open_here)
+    intent = _named_intent(request)
+    intents.sign_out(request, intent)
     email = intent.email if intent is not None else ""
     return redirect(_TARGETS[flows.next_step(request.user, email)])
 
@@ -209,12 +205,12 @@ def switch(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 def undo(request: HttpRequest, token: str) -> HttpResponse:
     """The mail's way to take an agreement back. A GET only asks: mail scanners open links."""
-    if (read := tokens.read_undo_token(token)) is None:
+    if (agreed := tokens.read_undo_token(token)) is None:
         return _tell(request, words.UNDO_EXPIRED)
     if request.method == "POST":
-        flows.undo(token, now=timezone.now())
+        flows.undo(agreed, now=timezone.now())
         return _tell(request, words.UNDONE)
-    provider = WorkProvider.objects.get(pk=read.work_provider_id)
+    provider = WorkProvider.objects.get(pk=agreed.work_provider_id)
     return render(request, "linking/undo.html", {"work_provider": provider})
 
 

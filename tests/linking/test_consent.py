@@ -578,6 +578,23 @@ def test_a_signature_has_to_be_good_when_it_counts(
     assert not DriverLink.objects.exists()
 
 
+def test_without_a_need_for_signatures_a_used_one_is_no_hindrance(
+    signing: WorkProvider, driver: User
+) -> None:
+    now = timezone.now()
+    url = tokens.link_url(
+        signing, driver_id="1", email="driver@example.com", now=now, lasts=timedelta(days=1)
+    )
+    for _ in range(2):
+        signed_in(driver).get(url.removeprefix(settings.PUBLIC_URL))
+    signing.link_policy = LinkPolicy.OPEN
+    signing.save()
+    for intent in LinkIntent.objects.all():
+        assert flows.agree(intent.pk, driver, [], now=timezone.now()) == Outcome.LINKED
+        link = DriverLink.objects.latest("pk")
+        flows.unlink(link, by=DriverLink.EndedBy.DRIVER, now=timezone.now())
+
+
 # The ops desk
 
 
