@@ -18,6 +18,7 @@ from django.db.models import Q
 from linking import intents, mails, terms, tokens
 from linking.models import (
     Customer,
+    DeskAction,
     DriverLink,
     LinkIntent,
     LinkPolicy,
@@ -312,15 +313,28 @@ def _is_taken(provider: WorkProvider, driver_id: str, customer: Customer, now: d
 
 
 def _put_before_ops(intent: LinkIntent, customer: Customer, now: datetime) -> None:
-    """One row in the ops desk's list, of the latest try."""
-    LinkRequest.objects.update_or_create(
-        work_provider=intent.work_provider,
-        customer=customer,
-        driver_id=intent.driver_id,
-        state=LinkRequest.State.REFUSED,
-        reason=TAKEN,
-        defaults={"agreed_at": now, "decided_at": now},
-    )
+    """One row in the ops desk's list, of the latest try; a new one when that has been looked at."""
+    tried = {
+        "work_provider": intent.work_provider,
+        "customer": customer,
+        "driver_id": intent.driver_id,
+        "state": LinkRequest.State.REFUSED,
+        "reason": TAKEN,
+    }
+    last = LinkRequest.objects.filter(**tried).order_by("pk").last()
+    if last is None or _is_seen(last):
+        last = LinkRequest(**tried)
+    last.agreed_at = last.decided_at = now
+    last.save()
+
+
+def _is_seen(request: LinkRequest) -> bool:
+    """Whether a member of staff has taken it off the list (shifts/mend.py: mark_seen)."""
+    return DeskAction.objects.filter(
+        kind=DeskAction.Kind.SEEN,
+        customer=request.customer_id,
+        details__contains={"kind": "LINK_REQUEST", "target": request.pk},
+    ).exists()
 
 
 def _spend(intent: LinkIntent) -> None:

@@ -410,6 +410,14 @@ class LinkRequest(models.Model):
     link = models.OneToOneField(DriverLink, models.PROTECT, null=True, related_name="request")
 
     class Meta:
+        indexes = [
+            models.Index(fields=["work_provider", "driver_id"], name="linkrequest_driver_id"),
+            models.Index(
+                fields=["id"],
+                name="linkrequest_refused_alone",  # by the service, which nobody has looked at
+                condition=Q(state="REFUSED", decided_by__isnull=True),
+            ),
+        ]
         constraints = [
             models.UniqueConstraint(
                 fields=["work_provider", "customer", "driver_id"],
@@ -425,3 +433,94 @@ class LinkRequest(models.Model):
 
     def __str__(self) -> str:
         return f"{self.customer} at {self.work_provider} as {self.driver_id}: {self.state}"
+
+
+class DeskAction(models.Model):
+    """One thing that the ops desk did: who, when, why, and what it touched.
+
+    The audit log. The database refuses to change or delete a row, but for the progress of what runs in
+    the background (its `items`).
+    """
+
+    class Kind(models.TextChoices):
+        ADD_EVENT = "ADD_EVENT", "added a login or logout"
+        WITHDRAW = "WITHDRAW", "withdrew an event"
+        STRIKE = "STRIKE", "withdrew what an API key sent"
+        REREAD = "REREAD", "read timestamps again in another zone"
+        CLOSE_OUT = "CLOSE_OUT", "added missing logouts"
+        UNDO = "UNDO", "undid an earlier action"
+        REPLAY = "REPLAY", "decided held events again"
+        RETRY = "RETRY", "tried a failed submission again"
+        DISCARD = "DISCARD", "discarded a failed submission"
+        MAKE_LINK = "MAKE_LINK", "linked a driver"
+        END_LINK = "END_LINK", "ended a link"
+        CONFIRM_LINK = "CONFIRM_LINK", "confirmed a link"
+        REFUSE_LINK = "REFUSE_LINK", "refused a link"
+        ISSUE_KEY = "ISSUE_KEY", "issued an API key"
+        ROLL_KEY = "ROLL_KEY", "rolled an API key"
+        REVOKE_KEY = "REVOKE_KEY", "revoked an API key"
+        ISSUE_LINK_SECRET = "ISSUE_LINK_SECRET", "issued a link secret"
+        REVOKE_LINK_SECRET = "REVOKE_LINK_SECRET", "revoked a link secret"
+        ADD = "ADD", "added"
+        CHANGE = "CHANGE", "changed"
+        SEEN = "SEEN", "looked at"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    kind = models.CharField(max_length=18, choices=Kind)
+    actor = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, related_name="desk_actions", db_index=False
+    )
+    reason = models.TextField()
+    created_at = models.DateTimeField()
+    work_provider = models.ForeignKey(
+        WorkProvider, models.PROTECT, null=True, related_name="desk_actions"
+    )
+    customer = models.ForeignKey(Customer, models.PROTECT, null=True, related_name="desk_actions")
+    details = models.JSONField(default=dict, help_text="What it touched, in the words of its kind.")
+    undoes = models.OneToOneField("self", models.PROTECT, null=True, related_name="undone_by")
+    finished_at = models.DateTimeField(
+        null=True, help_text="Null while items of it wait to be done in the background."
+    )
+
+    class Meta:
+        indexes = [
+            models.Index(
+                fields=["id"],
+                name="deskaction_unfinished",
+                condition=Q(finished_at__isnull=True),
+            )
+        ]
+        constraints = [
+            models.CheckConstraint(condition=~Q(reason=""), name="deskaction_reason_given"),
+        ]
+        permissions = [
+            ("mend", "Can mend records: events, links, submissions"),
+            ("mend_in_bulk", "Can mend in bulk: close-outs, struck keys, zones read again"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.actor} {self.get_kind_display()} at {self.created_at.isoformat()}"
+
+
+class DeskActionItem(models.Model):
+    """One piece of an action that is done in the background; `target` is what its kind says."""
+
+    action = models.ForeignKey(DeskAction, models.PROTECT, related_name="items", db_index=False)
+    target = models.BigIntegerField()
+    done_at = models.DateTimeField(null=True)
+    problem = models.TextField(blank=True, help_text="Why it could not be done.")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["action", "target"], name="deskactionitem_once")
+        ]
+        indexes = [
+            models.Index(
+                fields=["action", "target"],
+                name="deskactionitem_waiting",
+                condition=Q(done_at__isnull=True),
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.action_id}: {self.target}"

@@ -49,7 +49,9 @@ def _begin_afresh(user: User, **kwargs: object) -> None:
     """
     if user.last_login is None:
         Agreement.objects.filter(customer__user=user).delete()
-        Customer.objects.filter(user=user, links=None, link_requests=None).delete()
+        Customer.objects.filter(
+            user=user, links=None, link_requests=None, desk_actions=None
+        ).delete()
 
 
 def forget_unverified(now: datetime) -> None:
@@ -60,6 +62,7 @@ def forget_unverified(now: datetime) -> None:
         is_staff=False,
         customer__links=None,
         customer__link_requests=None,
+        customer__desk_actions=None,  # the audit log names them
         emailaddress__verified=False,
     ).exclude(emailaddress__verified=True)
     for user in unproved.distinct():

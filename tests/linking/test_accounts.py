@@ -15,7 +15,16 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from linking import people
-from linking.models import Agreement, Customer, DriverLink, LinkIntent, User, WorkProvider
+from linking.desk import record
+from linking.models import (
+    Agreement,
+    Customer,
+    DeskAction,
+    DriverLink,
+    LinkIntent,
+    User,
+    WorkProvider,
+)
 from tests import factories
 from tests.linking.threads import at_once
 
@@ -443,6 +452,20 @@ def test_accounts_that_nobody_proved_are_forgotten(courier: WorkProvider) -> Non
     people.forget_unverified(timezone.now() + timedelta(days=8))
     emails = User.objects.values_list("email", flat=True)
     assert sorted(emails) == ["proved@example.com", "staff@example.com"]
+
+
+def test_an_account_that_the_audit_log_names_is_kept(courier: WorkProvider) -> None:
+    sign_up(with_the_link_open())
+    user = User.objects.get(email=EMAIL)
+    record(
+        DeskAction.Kind.CHANGE,
+        actor=factories.user(is_staff=True),
+        reason="Asked by telephone.",
+        now=timezone.now(),
+        customer=Customer.objects.get_or_create(user=user)[0],
+    )
+    people.forget_unverified(timezone.now() + timedelta(days=8))
+    assert User.objects.filter(pk=user.pk).exists()
 
 
 def test_the_secret_of_a_second_factor_is_not_stored_in_clear(db: None) -> None:

@@ -1,7 +1,7 @@
 """The driver's yes: what it makes, once; who may give it; and how it is taken back."""
 
 import uuid
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -26,6 +26,9 @@ from linking.models import (
     User,
     WorkProvider,
 )
+from shifts import mend
+from shifts.desk import lists
+from shifts.models import Seen
 from tests import factories
 from tests.linking.threads import at_once
 
@@ -351,6 +354,28 @@ def test_a_driver_id_of_somebody_else_is_refused_in_neutral_words(
     assert (request.state, request.reason) == ("REFUSED", flows.TAKEN)
 
 
+def test_a_new_try_at_a_driver_id_that_is_taken_is_shown_again_once_it_was_looked_at(
+    courier: WorkProvider, driver: User
+) -> None:
+    factories.link(courier, "123456")
+
+    def tries() -> list[LinkRequest]:
+        intent = factories.intent(courier, email=driver.email)
+        assert flows.agree(intent.pk, driver, [], now=timezone.now()) == Outcome.TAKEN
+        return list(lists.unseen(lists.taken(), Seen.Kind.LINK_REQUEST))
+
+    staff = factories.user(is_staff=True)
+    [first] = tries()
+    assert tries() == [first]
+    mend.mark_seen(
+        Seen.Kind.LINK_REQUEST, first.pk, actor=staff, reason="A typo.", now=timezone.now()
+    )
+    [second] = tries()
+    assert second.agreed_at > first.agreed_at
+    assert tries() == [second]
+    assert lists.taken().count() == 2
+
+
 def test_a_driver_id_set_free_can_be_linked(courier: WorkProvider, driver: User) -> None:
     factories.link(courier, "123456", unlinked_at=timezone.now() - timedelta(seconds=1))
     client = signed_in(driver)
@@ -502,19 +527,6 @@ def test_a_refusal_is_told_and_a_cancelled_one_cannot_be_confirmed(
         flows.confirm(waiting, by=None, now=timezone.now())
 
 
-@pytest.mark.parametrize(("action", "state"), [("confirm", "CONFIRMED"), ("refuse", "REFUSED")])
-def test_the_ops_desk_decides_in_the_admin(
-    confirming: WorkProvider, driver: User, admin_client: Client, action: str, state: str
-) -> None:
-    request = agreed_to(driver, confirming)
-    admin_client.post(
-        "/admin/linking/linkrequest/", {"action": action, "_selected_action": [request.pk]}
-    )
-    request.refresh_from_db()
-    assert request.state == state
-    assert DriverLink.objects.exists() is (action == "confirm")
-
-
 # SIGNED
 
 
@@ -593,45 +605,6 @@ def test_without_a_need_for_signatures_a_used_one_is_no_hindrance(
         assert flows.agree(intent.pk, driver, [], now=timezone.now()) == Outcome.LINKED
         link = DriverLink.objects.latest("pk")
         flows.unlink(link, by=DriverLink.EndedBy.DRIVER, now=timezone.now())
-
-
-# The ops desk
-
-
-def end(admin_client: Client, link: DriverLink, at: datetime) -> Any:
-    local = {"unlinked_at_0": f"{at:%Y-%m-%d}", "unlinked_at_1": f"{at:%H:%M:%S}"}
-    return admin_client.post(f"/admin/linking/driverlink/{link.pk}/change/", local)
-
-
-def test_the_driver_is_told_when_the_ops_desk_ends_a_link(
-    courier: WorkProvider, driver: User, admin_client: Client
-) -> None:
-    link = factories.link(courier, "123456", customer=driver.customer)
-    assert end(admin_client, link, timezone.now()).status_code == 302
-    link.refresh_from_db()
-    assert link.ended_by == DriverLink.EndedBy.OPS
-    assert [message.to for message in mail.outbox] == [["driver@example.com"]]
-
-
-def test_the_ops_desk_cannot_end_a_link_before_it_begins(
-    courier: WorkProvider, driver: User, admin_client: Client
-) -> None:
-    link = factories.link(courier, "123456", customer=driver.customer)
-    answer = end(admin_client, link, link.linked_at - timedelta(days=1))
-    assert "cannot end before it begins" in text(answer)
-
-
-def test_a_policy_without_a_secret_is_warned_about(
-    signing: WorkProvider, admin_client: Client
-) -> None:
-    signing.link_secrets.all().delete()
-    fields = {"name": "Courier Ltd", "timezone": "UTC", "max_future": "1 00:00:00"}
-    answer = admin_client.post(
-        f"/admin/linking/workprovider/{signing.pk}/change/",
-        fields | {"link_policy": "SIGNED", "is_active": "on"},
-        follow=True,
-    )
-    assert "No link works until" in text(answer)
 
 
 @pytest.mark.parametrize("gone", ["work provider", "driver"])

@@ -8,15 +8,17 @@ from io import StringIO
 
 import pytest
 from cachetools import TTLCache
+from django.core.exceptions import ValidationError
 from django.core.management import CommandError, call_command
 from pytest_django import DjangoAssertNumQueries
 
 from linking import keys
-from linking.models import ApiKey, WorkProvider
+from linking.models import ApiKey, DeskAction, User, WorkProvider
 from tests import factories
 
 NOW = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
+DAY = timedelta(days=1)
 SECRET = "s" * 43
 
 
@@ -274,3 +276,156 @@ def test_a_refused_key_is_not_noted_as_used(provider: WorkProvider, timer: Timer
     assert owner_of(signed(f"zego_live_{row.key_id}_{SECRET}")) is None
     row.refresh_from_db()
     assert row.last_used_at is None
+
+
+# By the ops desk
+
+
+@pytest.fixture
+def staff(db: None) -> User:
+    return factories.user(is_staff=True)
+
+
+def on_record() -> list[tuple[str, str, dict[str, str | None]]]:
+    actions = DeskAction.objects.order_by("pk")
+    return [(action.kind, action.reason, action.details) for action in actions]
+
+
+def roll(row: ApiKey, staff: User, *, days: int = 7, now: datetime = NOW) -> tuple[ApiKey, str]:
+    return keys.roll(row, lives_on=days * DAY, actor=staff, reason="Yearly.", now=now)
+
+
+def test_a_key_handed_out_is_on_record_without_the_key(provider: WorkProvider, staff: User) -> None:
+    row, key = keys.hand_out(
+        provider, label="app", expires_at=NOW + DAY, actor=staff, reason="New app.", now=NOW
+    )
+    assert owner_of(key) == provider.pk
+    details = {"key_id": row.key_id, "label": "app", "expires_at": "2026-06-02T12:00:00+00:00"}
+    assert on_record() == [("ISSUE_KEY", "New app.", details)]
+    action = DeskAction.objects.get()
+    assert (action.actor, action.work_provider, action.created_at) == (staff, provider, NOW)
+
+
+@pytest.mark.parametrize("reason", ["", "  \n"])
+def test_nothing_is_done_to_a_key_without_a_reason(
+    provider: WorkProvider, staff: User, reason: str
+) -> None:
+    row, key = keys.issue(provider)
+    why = {"actor": staff, "reason": reason, "now": NOW}
+    with pytest.raises(ValidationError, match="Say why"):
+        keys.hand_out(provider, label="", expires_at=None, **why)  # type: ignore[arg-type]
+    with pytest.raises(ValidationError, match="Say why"):
+        keys.roll(row, lives_on=DAY, **why)  # type: ignore[arg-type]
+    with pytest.raises(ValidationError, match="Say why"):
+        keys.revoke(row, **why)  # type: ignore[arg-type]
+    assert ApiKey.objects.get() == row
+    assert owner_of(key, NOW + 365 * DAY) == provider.pk
+    assert on_record() == []
+
+
+def test_a_key_handed_out_has_not_expired_yet(provider: WorkProvider, staff: User) -> None:
+    with pytest.raises(ValidationError, match="opens nothing"):
+        keys.hand_out(provider, label="", expires_at=NOW, actor=staff, reason="Why.", now=NOW)
+    assert not ApiKey.objects.exists()
+
+
+def test_a_rolled_key_lives_on_for_some_days_beside_its_successor(
+    provider: WorkProvider, staff: User
+) -> None:
+    old_row, old = keys.issue(provider, label="app")
+    new_row, new = roll(old_row, staff)
+    just_before = NOW + 7 * DAY - timedelta(microseconds=1)
+    assert owner_of(old, just_before) == owner_of(new, just_before) == provider.pk
+    assert owner_of(old, NOW + 7 * DAY) is None
+    assert owner_of(new, NOW + 365 * DAY) == provider.pk
+    assert new_row.label == "app"
+    details = {
+        "key_id": old_row.key_id,
+        "label": "app",
+        "new_key_id": new_row.key_id,
+        "expires_at": "2026-06-08T12:00:00+00:00",
+    }
+    assert on_record() == [("ROLL_KEY", "Yearly.", details)]
+
+
+def test_rolling_never_lets_a_key_live_longer(provider: WorkProvider, staff: User) -> None:
+    row, _ = keys.issue(provider, expires_at=NOW + DAY)
+    roll(row, staff)
+    row.refresh_from_db()
+    assert row.expires_at == NOW + DAY
+
+
+def test_a_key_is_rolled_at_once_with_no_days(provider: WorkProvider, staff: User) -> None:
+    row, key = keys.issue(provider)
+    assert owner_of(key) == provider.pk
+    roll(row, staff, days=0)
+    assert owner_of(key) is None
+
+
+def test_a_key_has_one_successor(provider: WorkProvider, staff: User) -> None:
+    """However often the button is pressed; the successor can be rolled in its turn."""
+    row, _ = keys.issue(provider)
+    new, _ = roll(row, staff)
+    with pytest.raises(ValidationError, match="rolled already"):
+        roll(row, staff)
+    assert ApiKey.objects.count() == 2
+    roll(new, staff)
+    assert ApiKey.objects.count() == 3
+
+
+@pytest.mark.parametrize("end", ["revoked_at", "expires_at"])
+def test_a_dead_key_is_not_rolled(provider: WorkProvider, staff: User, end: str) -> None:
+    row, _ = keys.issue(provider)
+    ApiKey.objects.update(**{end: NOW})
+    with pytest.raises(ValidationError, match="dead already"):
+        roll(row, staff)
+    assert ApiKey.objects.count() == 1
+
+
+def test_a_revoked_key_is_dead_at_once_and_once(provider: WorkProvider, staff: User) -> None:
+    row, key = keys.issue(provider, label="app")
+    other = factories.key(provider)
+    assert owner_of(key) == owner_of(other) == provider.pk
+    assert keys.revoke(row, actor=staff, reason="Leaked.", now=NOW).revoked_at == NOW
+    assert owner_of(key) is None
+    assert owner_of(other) == provider.pk
+    assert on_record() == [("REVOKE_KEY", "Leaked.", {"key_id": row.key_id, "label": "app"})]
+    with pytest.raises(ValidationError, match="revoked already"):
+        keys.revoke(row, actor=staff, reason="Again.", now=NOW + DAY)
+    row.refresh_from_db()
+    assert row.revoked_at == NOW
+    assert len(on_record()) == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "state"),
+    [
+        ({}, "live"),
+        ({"expires_at": NOW + MINUTE}, "live"),
+        ({"expires_at": NOW}, "expired"),
+        ({"revoked_at": NOW - DAY, "expires_at": NOW - DAY}, "revoked"),
+    ],
+)
+def test_the_state_of_a_key(fields: dict[str, datetime], state: str) -> None:
+    assert keys.state_of(ApiKey(**fields), NOW) == state
+
+
+def test_why_junk_was_refused_costs_no_query(
+    provider: WorkProvider, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    key = factories.key(provider)
+    with django_assert_num_queries(0):
+        for junk in ("", "junk", key[:-1], f"Token {key}", key * 1000):
+            refusal = keys.why_refused(junk, now=NOW)
+            assert refusal.hint
+            assert refusal.row is None
+
+
+def test_why_a_key_was_refused_never_tells_the_key(provider: WorkProvider, staff: User) -> None:
+    row, key = keys.issue(provider)
+    secret = key.split("_")[3]
+    keys.revoke(row, actor=staff, reason="Leaked.", now=NOW)
+    for sent in (key, key[:-1], f'"{key}"', signed(f"zego_live_{row.key_id}_{SECRET}")):
+        assert secret not in keys.why_refused(sent, now=NOW).hint
+    assert keys.why_refused(key, now=NOW).row == row
+    assert keys.why_refused(signed(f"zego_live_{row.key_id}_{SECRET}"), now=NOW).row is None
