@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.http import HttpRequest
 from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
@@ -15,12 +16,17 @@ class ApiKeyAuthentication(BaseAuthentication):
 
     def authenticate(self, request: Request) -> tuple[Any, None]:
         """Raises ApiError, the 401s of docs/domain.md."""
-        header: str = request.META.get("HTTP_AUTHORIZATION", "").strip()
-        if not header:
+        key = sent_key(request)
+        if not key:
             raise ApiError(MISSING_AUTH)
-        scheme, _, rest = header.partition(" ")
-        key = rest.strip() if scheme.lower() == "bearer" else header
         credentials = keys.verify(key, now=timezone.now())
         if credentials is None:
             raise ApiError(INVALID_KEY)
         return credentials, None
+
+
+def sent_key(request: Request | HttpRequest) -> str:
+    """What was sent as a key; empty without one."""
+    header: str = request.META.get("HTTP_AUTHORIZATION", "").strip()
+    scheme, _, rest = header.partition(" ")
+    return rest.strip() if rest and scheme.lower() == "bearer" else header

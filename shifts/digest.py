@@ -7,7 +7,7 @@ point leaves all of a claim's effects or none.
 
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -17,10 +17,11 @@ from django.db import Error, connection, transaction
 from django.utils import timezone
 
 from linking.resolve import AFTER_UNLINK, Identifier, resolver_for
-from shifts import payload, store
-from shifts.models import event_id
+from shifts import payload, rollup, store
+from shifts.models import Submission, event_id
+from shifts.rollup import Digested
 from shifts.settle import Cause, Change, settle
-from shifts.timeline import Decision, Event
+from shifts.timeline import WITHDRAWN, Decision, Event
 from zego_api.db import is_away, sqlstate
 
 log = structlog.get_logger(__name__)
@@ -48,7 +49,7 @@ class Claim:
 
 
 class _Row(NamedTuple):
-    """A claimed submission, locked for its digest."""
+    """A claimed submission, locked for its digest; local times are read as of `read_as_of`."""
 
     id: int
     work_provider_id: int
@@ -57,7 +58,14 @@ class _Row(NamedTuple):
     body: bytes
     timezone: str
     received_at: datetime
+    read_as_of: datetime
     is_ops: bool
+    is_withdrawn: bool
+
+    @property
+    def is_sent(self) -> bool:
+        """Whether the work provider sent it, and not the ops desk."""
+        return not self.is_ops and self.read_as_of == self.received_at
 
 
 class _Parsed(NamedTuple):
@@ -144,23 +152,24 @@ def _together(rows: Sequence[tuple[int, int, int]], attempts: int) -> list[int]:
     return ids
 
 
-def digest_claim(claim: Claim, *, now: datetime) -> int:
+def digest_claim(claim: Claim, *, now: datetime, doubts: Mapping[int, Change] | None = None) -> int:
     """Store the events of a claim and settle their streams; returns the number of events.
 
-    Must run in a transaction. Submissions whose lease another worker has taken over are left out.
+    Must run in a transaction. Submissions whose lease another worker has taken over are left out. What
+    else is in doubt, by stream, is settled with them; those streams are locked already.
     """
     rows = _lock_claimed(claim)
     parsed = [one for row in rows for one in _parse(row)]
     store.lock_work_providers(row.work_provider_id for row in rows)
     resolver = resolver_for(one.identifier for one in parsed)
     streams = store.lock_streams(resolver.stream_keys)
-    changes: dict[int, Change] = {}
+    changes = dict(doubts or {})
     stream_of: dict[int, int] = {}
     decisions: dict[int, Decision] = {}
     for event, _, identifier in parsed:
         customer_id, reason = resolver.find(identifier, event.at)
         if customer_id is None:
-            decisions[event.id] = undecided(reason)
+            decisions[event.id] = WITHDRAWN if event.is_withdrawn else undecided(reason)
             continue
         stream = streams[identifier.work_provider_id, customer_id]
         changes.setdefault(stream.id, Change(stream)).events.append(event)
@@ -178,12 +187,34 @@ def digest_claim(claim: Claim, *, now: datetime) -> int:
             identifier.driver_id,
             identifier.customer_number,
             event.is_ops,
+            event.is_withdrawn,
             *decisions[event.id],
         )
         for event, submission_id, identifier in parsed
     )
     _mark_digested([row.id for row in rows], now)
+    sent = {row.id for row in rows if row.is_sent}
+    rollup.tally(
+        (
+            Digested(who.work_provider_id, decisions[event.id].outcome, event.known_at - event.at)
+            for event, submission_id, who in parsed
+            if submission_id in sent
+        ),
+        now=now,
+    )
     return len(parsed)
+
+
+def digest_at_once(
+    submissions: Sequence[Submission],
+    *,
+    now: datetime,
+    doubts: Mapping[int, Change] | None = None,
+) -> None:
+    """Digest what the same transaction has just stored: nobody else sees it before."""
+    claim = Claim(uuid.uuid4(), [submission.pk for submission in submissions], 1)
+    Submission.objects.filter(pk__in=claim.submission_ids).update(claim=claim.token, attempts=1)
+    digest_claim(claim, now=now, doubts=doubts)
 
 
 def undecided(reason: str) -> Decision:
@@ -196,11 +227,13 @@ def _lock_claimed(claim: Claim) -> list[_Row]:
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT id, work_provider_id, kind, is_batch, body, timezone, received_at,
-                   actor_id IS NOT NULL
-            FROM shifts_submission
-            WHERE id = ANY(%s) AND claim = %s AND digested_at IS NULL AND failed_at IS NULL
-            ORDER BY id FOR UPDATE
+            SELECT s.id, s.work_provider_id, s.kind, s.is_batch, s.body, s.timezone, s.received_at,
+                   coalesce(original.received_at, s.received_at),
+                   s.action_id IS NOT NULL AND s.reread_of_id IS NULL, s.is_withdrawn
+            FROM shifts_submission s
+            LEFT JOIN shifts_submission original ON original.id = s.reread_of_id
+            WHERE s.id = ANY(%s) AND s.claim = %s AND s.digested_at IS NULL AND s.failed_at IS NULL
+            ORDER BY s.id FOR UPDATE OF s
             """,
             [claim.submission_ids, claim.token],
         )
@@ -209,11 +242,18 @@ def _lock_claimed(claim: Claim) -> list[_Row]:
 
 def _parse(row: _Row) -> list[_Parsed]:
     events = payload.read(
-        bytes(row.body), is_batch=row.is_batch, zone=row.timezone, received_at=row.received_at
+        bytes(row.body), is_batch=row.is_batch, zone=row.timezone, received_at=row.read_as_of
     )
     return [
         _Parsed(
-            Event(event_id(row.id, position), row.kind, event.at, row.received_at, row.is_ops),
+            Event(
+                event_id(row.id, position),
+                row.kind,
+                event.at,
+                row.received_at,
+                row.is_ops,
+                row.is_withdrawn,
+            ),
             row.id,
             Identifier(row.work_provider_id, event.driver_id, event.customer_number),
         )

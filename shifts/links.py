@@ -17,6 +17,7 @@ from shifts.digest import undecided
 from shifts.models import ShiftEvent
 from shifts.settle import Cause, resettle
 from shifts.store import BEGINNING, StoredEvent, StreamKey
+from shifts.timeline import WITHDRAWN
 from zego_api.db import is_away
 
 log = structlog.get_logger(__name__)
@@ -72,8 +73,9 @@ def _reattach(events: list[StoredEvent], stream_ids: Mapping[StreamKey, int]) ->
         customer_id, reason = resolver.find(identifier, event.at)
         if customer_id is None:
             new_stream_id = None
-            if decision != undecided(reason):
-                decisions[event.id] = undecided(reason)
+            waits = WITHDRAWN if event.is_withdrawn else undecided(reason)
+            if decision != waits:
+                decisions[event.id] = waits
         else:
             new_stream_id = stream_ids[identifier.work_provider_id, customer_id]
         if new_stream_id != stream_id:

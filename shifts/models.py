@@ -6,12 +6,13 @@ from typing import Self
 from django.conf import settings
 from django.contrib.postgres.constraints import ExclusionConstraint
 from django.contrib.postgres.fields import RangeOperators
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.constraints import Deferrable
 from django.db.models.functions import Coalesce
 
-from linking.models import ApiKey, Customer, DriverLink, TstzRange, WorkProvider
+from linking.models import ApiKey, Customer, DeskAction, DriverLink, TstzRange, WorkProvider
 from shifts import timeline
 from zego_api.ids import uuid7
 
@@ -94,14 +95,24 @@ class Submission(models.Model):
     request_id = models.UUIDField(default=uuid7, unique=True, editable=False)
     work_provider = models.ForeignKey(WorkProvider, models.PROTECT, db_index=False)
     api_key = models.ForeignKey(ApiKey, models.PROTECT, null=True, db_index=False)
-    actor = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
+    action = models.ForeignKey(
+        DeskAction,
         models.PROTECT,
         null=True,
         db_index=False,
-        help_text="The member of staff, when the ops desk added the event.",
+        help_text="What the ops desk did, when it added this.",
     )
-    actor_reason = models.TextField(blank=True)
+    reread_of = models.ForeignKey(
+        "self",
+        models.PROTECT,
+        null=True,
+        db_index=False,
+        related_name="+",
+        help_text="Whose body this reads again, in another zone.",
+    )
+    is_withdrawn = models.BooleanField(
+        default=False, help_text="Whether a withdrawal strikes all events of it (Withdrawal)."
+    )
     kind = models.CharField(max_length=6, choices=Kind)
     is_batch = models.BooleanField()
     body = models.BinaryField()
@@ -133,6 +144,22 @@ class Submission(models.Model):
             models.Index(
                 fields=["id"], name="submission_failed", condition=Q(failed_at__isnull=False)
             ),
+            # By period, for a few pages of an append-only table: next to nothing to keep.
+            BrinIndex(
+                fields=["received_at"],
+                name="submission_received",
+                pages_per_range=16,
+                autosummarize=True,
+            ),
+            # Few rows: what the ops desk added, and what it read again.
+            models.Index(
+                fields=["action"], name="submission_action", condition=Q(action__isnull=False)
+            ),
+            models.Index(
+                fields=["reread_of"],
+                name="submission_reread_of",
+                condition=Q(reread_of__isnull=False),
+            ),
         ]
         constraints = [
             models.CheckConstraint(
@@ -147,9 +174,9 @@ class Submission(models.Model):
 
     @property
     def status(self) -> str:
-        """PENDING, DIGESTED or FAILED."""
+        """PENDING, DIGESTED, FAILED, or DISCARDED: failed, and then struck by the ops desk."""
         if self.failed_at:
-            return "FAILED"
+            return "DISCARDED" if self.is_withdrawn else "FAILED"
         return "DIGESTED" if self.digested_at else "PENDING"
 
 
@@ -208,6 +235,7 @@ class ShiftEvent(models.Model):
     driver_id = models.CharField(max_length=128, null=True)  # noqa: DJ001 (one of two is sent)
     customer_number = models.CharField(max_length=128, null=True)  # noqa: DJ001
     is_ops = models.BooleanField(default=False)
+    is_withdrawn = models.BooleanField(default=False, help_text="With its whole submission.")
     outcome = models.CharField(max_length=9, choices=Outcome)
     reason = models.CharField(max_length=17, choices=Reason, blank=True)
     after_ignored_login = models.BooleanField(
@@ -234,6 +262,19 @@ class ShiftEvent(models.Model):
             models.Index(
                 fields=["received_at"], name="shiftevent_held", condition=Q(outcome="HELD")
             ),
+            # For the desk: one work provider's held events, and who sends without being linked.
+            models.Index(
+                fields=["work_provider", "id"],
+                include=["received_at"],
+                name="shiftevent_held_of",
+                condition=Q(outcome="HELD"),
+            ),
+            models.Index(
+                fields=["work_provider", "driver_id", "customer_number", "received_at"],
+                include=["reason"],
+                name="shiftevent_not_linked",
+                condition=Q(stream__isnull=True, outcome__in=["HELD", "IGNORED"]),
+            ),
             models.Index(
                 fields=["id"],
                 name="shiftevent_look_at",
@@ -252,30 +293,60 @@ class ShiftEvent(models.Model):
 
 
 class Withdrawal(models.Model):
-    """The ops desk's word that an event never happened: strikes every copy, later ones too."""
+    """The ops desk's word that something never happened; it can be undone.
 
-    stream = models.ForeignKey(Stream, models.PROTECT, related_name="withdrawals")
-    kind = models.CharField(max_length=6, choices=Kind)
-    timestamp = models.DateTimeField()
-    reason = models.TextField()
-    withdrawn_at = models.DateTimeField()
-    withdrawn_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="+")
-    undone_at = models.DateTimeField(null=True)
-    undone_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+"
+    Either one instant of a stream: that strikes every copy of the event, later ones too. Or a whole
+    submission: that strikes what came by it, and leaves equal events that came otherwise.
+    """
+
+    stream = models.ForeignKey(Stream, models.PROTECT, null=True, related_name="withdrawals")
+    kind = models.CharField(max_length=6, choices=Kind, blank=True)
+    timestamp = models.DateTimeField(null=True)
+    submission = models.ForeignKey(
+        Submission, models.PROTECT, null=True, db_index=False, related_name="withdrawals"
     )
-    undone_reason = models.TextField(blank=True)
+    action = models.ForeignKey(DeskAction, models.PROTECT, related_name="withdrawals")
+    withdrawn_at = models.DateTimeField()
+    undone_at = models.DateTimeField(null=True)
+    undone_action = models.ForeignKey(
+        DeskAction, models.PROTECT, null=True, related_name="undone_withdrawals"
+    )
 
     class Meta:
+        indexes = [
+            # Those undone as well, for whoever explains what was known when.
+            models.Index(
+                fields=["submission"],
+                name="withdrawal_submission",
+                condition=Q(submission__isnull=False),
+            )
+        ]
         constraints = [
             models.UniqueConstraint(
                 fields=["stream", "kind", "timestamp"],
                 name="withdrawal_once",
-                condition=Q(undone_at__isnull=True),
-            )
+                condition=Q(undone_at__isnull=True, stream__isnull=False),
+            ),
+            models.UniqueConstraint(
+                fields=["submission"],
+                name="withdrawal_of_submission_once",
+                condition=Q(undone_at__isnull=True, submission__isnull=False),
+            ),
+            models.CheckConstraint(
+                condition=Q(stream__isnull=False, timestamp__isnull=False, submission__isnull=True)
+                | Q(stream__isnull=True, timestamp__isnull=True, submission__isnull=False),
+                name="withdrawal_of_one_thing",
+            ),
+            models.CheckConstraint(
+                condition=Q(undone_at__isnull=True, undone_action__isnull=True)
+                | Q(undone_at__isnull=False, undone_action__isnull=False),
+                name="withdrawal_undone_by_an_action",
+            ),
         ]
 
     def __str__(self) -> str:
+        if self.timestamp is None:
+            return f"submission {self.submission_id} withdrawn"
         return f"{self.kind} at {self.timestamp.isoformat()} withdrawn"
 
 
@@ -328,6 +399,9 @@ class Shift(models.Model):
             models.Index(fields=["stream", "login_at"], name="shift_stream"),
             models.Index(
                 fields=["closes_at"], name="shift_open", condition=Q(ended_at__isnull=True)
+            ),
+            models.Index(
+                fields=["ended_at"], name="shift_auto_closed", condition=Q(end_reason="AUTO_CLOSED")
             ),
         ]
         constraints = [
@@ -413,6 +487,183 @@ class ShiftRevision(models.Model):
         return f"{self.change} by {self.cause} at {self.created_at.isoformat()}"
 
 
+class RejectedRequest(models.Model):
+    """A request that got no 202, so that "we get 400" can be answered; redacted, and soon deleted.
+
+    `errors` are the reasons given, `sample` the first bad item with every letter and digit masked. The
+    work provider is null where the key did not tell.
+    """
+
+    request_id = models.UUIDField(unique=True)
+    work_provider = models.ForeignKey(WorkProvider, models.CASCADE, null=True, db_index=False)
+    api_key = models.ForeignKey(ApiKey, models.SET_NULL, null=True, db_index=False)
+    received_at = models.DateTimeField(db_index=True)
+    path = models.CharField(max_length=100)
+    status = models.PositiveSmallIntegerField()
+    code = models.CharField(max_length=30)
+    hint = models.CharField(
+        max_length=200, blank=True, help_text="What was wrong with the key or the request."
+    )
+    errors = models.JSONField(default=list)
+    error_count = models.PositiveIntegerField(default=0)
+    sample = models.TextField(blank=True)
+    content_type = models.CharField(max_length=100, blank=True)
+    user_agent = models.CharField(max_length=200, blank=True)
+    body_bytes = models.PositiveIntegerField(null=True)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["work_provider", "-received_at"], name="rejectedrequest_recent")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.status} {self.code} at {self.received_at.isoformat()}"
+
+
+class Tally(models.Model):
+    """What one digest did for one work provider; the sweeper adds it up (rollup.py)."""
+
+    work_provider = models.ForeignKey(
+        WorkProvider, models.DO_NOTHING, db_constraint=False, db_index=False
+    )
+    digested_at = models.DateTimeField()
+    events = models.PositiveIntegerField()
+    outcomes = models.JSONField(help_text="Events by outcome.")
+    offsets = models.JSONField(
+        help_text="Events by arrival minus event time, in steps of five minutes (rollup.step_of)."
+    )
+
+    class Meta:
+        verbose_name_plural = "tallies"
+
+    def __str__(self) -> str:
+        return f"{self.events} events at {self.digested_at.isoformat()}"
+
+
+class MinuteFigures(models.Model):
+    """The whole service in one minute, for the front page; kept for some days."""
+
+    minute = models.DateTimeField(primary_key=True)
+    requests = models.PositiveIntegerField(default=0)
+    accepted = models.PositiveIntegerField(default=0, help_text="Events.")
+    digested = models.PositiveIntegerField(default=0, help_text="Events.")
+
+    class Meta:
+        verbose_name_plural = "minute figures"
+
+    def __str__(self) -> str:
+        return self.minute.isoformat()
+
+
+class HourFigures(models.Model):
+    """One work provider in one hour: what was accepted then, and what was digested then by outcome."""
+
+    work_provider = models.ForeignKey(
+        WorkProvider, models.CASCADE, related_name="hours", db_index=False
+    )
+    hour = models.DateTimeField()
+    requests = models.PositiveIntegerField(default=0)
+    accepted = models.PositiveIntegerField(default=0, help_text="Events.")
+    clock_ahead = models.PositiveIntegerField(default=0, help_text="Events ahead of our clock.")
+    digested = models.PositiveIntegerField(default=0, help_text="Events.")
+    applied = models.PositiveIntegerField(default=0)
+    duplicate = models.PositiveIntegerField(default=0)
+    ignored = models.PositiveIntegerField(default=0)
+    orphan = models.PositiveIntegerField(default=0)
+    held = models.PositiveIntegerField(default=0)
+    rejected = models.PositiveIntegerField(default=0)
+    withdrawn = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        verbose_name_plural = "hour figures"
+        constraints = [
+            models.UniqueConstraint(fields=["work_provider", "hour"], name="hourfigures_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.work_provider_id}: {self.hour.isoformat()}"
+
+
+class ClockOffset(models.Model):
+    """How many events of a work provider arrived how long after their own time, on one day (UTC)."""
+
+    work_provider = models.ForeignKey(
+        WorkProvider, models.CASCADE, related_name="clock_offsets", db_index=False
+    )
+    date = models.DateField()
+    step = models.SmallIntegerField(help_text="Arrival minus event time, in steps of five minutes.")
+    events = models.PositiveIntegerField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["date", "work_provider", "step"], name="clockoffset_once"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.work_provider_id}: {self.step} on {self.date.isoformat()}"
+
+
+class Standing(models.Model):
+    """How a work provider stands now, as the sweeper last looked (rollup.py)."""
+
+    work_provider = models.OneToOneField(
+        WorkProvider, models.CASCADE, primary_key=True, related_name="standing"
+    )
+    looked_at = models.DateTimeField()
+    last_request_at = models.DateTimeField(null=True)
+    silent_since = models.DateTimeField(
+        null=True, help_text="Since when nothing came where normally something does."
+    )
+    pending = models.PositiveIntegerField(default=0, help_text="Submissions.")
+    oldest_pending_at = models.DateTimeField(null=True)
+    failed = models.PositiveIntegerField(default=0, help_text="Submissions, not discarded.")
+    held = models.PositiveIntegerField(default=0, help_text="Events.")
+    oldest_held_at = models.DateTimeField(null=True)
+    open_shifts = models.PositiveIntegerField(default=0)
+    auto_closed = models.PositiveIntegerField(default=0, help_text="Shifts, since midnight UTC.")
+    waiting_links = models.PositiveIntegerField(default=0)
+    clock_median = models.DurationField(null=True, help_text="Arrival minus event time.")
+    clock_cluster = models.DurationField(
+        null=True, help_text="Around which many events arrive that says a wrong zone; null: none."
+    )
+    clock_cluster_percent = models.PositiveSmallIntegerField(
+        default=0, help_text="Of the events of that day, how many arrived so."
+    )
+    clock_cluster_on = models.DateField(
+        null=True, help_text="The last day (UTC) on which they did."
+    )
+
+    def __str__(self) -> str:
+        return f"{self.work_provider_id} at {self.looked_at.isoformat()}"
+
+
+class Seen(models.Model):
+    """That the ops desk has looked at something it was shown: it is on the list no more."""
+
+    class Kind(models.TextChoices):
+        REVISION = "REVISION", "an amendment that shortened cover"
+        ORPHAN = "ORPHAN", "a logout orphaned after an ignored login"
+        LINK_REQUEST = "LINK_REQUEST", "a link refused because the driver id is taken"
+
+    kind = models.CharField(max_length=12, choices=Kind)
+    target = models.BigIntegerField(help_text="The id of the revision, event or link request.")
+    action = models.ForeignKey(DeskAction, models.PROTECT, related_name="seen")
+
+    class Meta:
+        verbose_name_plural = "seen"
+        constraints = [models.UniqueConstraint(fields=["kind", "target"], name="seen_once")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.target}"
+
+
 def event_id(submission_id: int, position: int) -> int:
     """The id of the event at `position` (from 0) in the body of a submission."""
     return submission_id * EVENTS_PER_SUBMISSION + position
+
+
+def submission_of(event_id: int) -> int:
+    """The id of the submission that an event came by."""
+    return event_id // EVENTS_PER_SUBMISSION

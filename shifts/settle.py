@@ -7,10 +7,12 @@ the last login that the change cannot touch. Both ways give the same shifts (shi
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence, Set
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
 from operator import itemgetter
+from typing import NamedTuple
 
 from django.db import transaction
 
@@ -35,6 +37,19 @@ class Change:
     stream: StreamRow
     events: list[Event] = field(default_factory=list)
     doubt_from: datetime | None = None
+
+
+class ShiftChange(NamedTuple):
+    """A shift before and after; None where there was none, or is none any more."""
+
+    stream_id: int
+    shift_id: object
+    old: Shift | None
+    new: Shift | None
+
+
+# Where the changes of a preview, or of a mending, are noted while it runs (shifts/preview.py).
+watched: ContextVar[list[ShiftChange] | None] = ContextVar("watched", default=None)
 
 
 @dataclass(slots=True)
@@ -151,7 +166,7 @@ def _stored_events(plans: Mapping[int, _Plan]) -> dict[int, list[StoredEvent]]:
     after = {key: plan.stored_after for key, plan in plans.items() if plan.stored_after is not None}
     events: dict[int, list[StoredEvent]] = {}
     if after:
-        for stored in store.events_after(after):
+        for stored in store.events_after(after, with_settled_strikes=False):
             if stored.stream_id is not None:
                 events.setdefault(stored.stream_id, []).append(stored)
     return events
@@ -195,17 +210,32 @@ def _compare(
             )
         )
 
-    for old, shift in zip(taken, shifts, strict=True):
-        if old is None:
-            writes.new.append((uuid7(), stream_id, shift))
-        elif old.shift != shift:
-            writes.changed.append(Stored(old.id, shift))
-            revise(old, shift)
     kept = {old.id for old in taken if old is not None}
-    for old in stored:
-        if old.id not in kept:
-            writes.gone.append(old.id)
-            revise(old, None)
+    gone = [(old, None) for old in stored if old.id not in kept]
+    for old, new in [*zip(taken, shifts, strict=True), *gone]:
+        if old is None or old.shift != new:
+            shift_id = _change(stream_id, old, new, writes)
+            _watch(ShiftChange(stream_id, shift_id, old.shift if old else None, new))
+            if old is not None:
+                revise(old, new)
+
+
+def _change(stream_id: int, old: Stored | None, new: Shift | None, writes: _Writes) -> object:
+    """Note one row to write; returns its id."""
+    if old is None:
+        assert new is not None
+        writes.new.append((shift_id := uuid7(), stream_id, new))
+        return shift_id
+    if new is None:
+        writes.gone.append(old.id)
+    else:
+        writes.changed.append(Stored(old.id, new))
+    return old.id
+
+
+def _watch(change: ShiftChange) -> None:
+    if (seen := watched.get()) is not None:
+        seen.append(change)
 
 
 def _end_as_of(shift: Shift, now: datetime) -> tuple[datetime | None, str]:

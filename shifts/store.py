@@ -207,6 +207,7 @@ def restarts(before: Mapping[int, datetime]) -> dict[int, State]:
             CROSS JOIN LATERAL (
                 SELECT min(received_at) AS received_at FROM shifts_shiftevent
                 WHERE stream_id = wanted.stream_id AND timestamp = found.login_at AND kind = 'login'
+                  AND NOT is_withdrawn
             ) AS first
             """,
             [list(before), list(before.values())],
@@ -215,7 +216,7 @@ def restarts(before: Mapping[int, datetime]) -> dict[int, State]:
 
 
 _EVENT_COLUMNS = (
-    "id, kind, timestamp, received_at, is_ops, outcome, reason, after_ignored_login,"
+    "id, kind, timestamp, received_at, is_ops, is_withdrawn, outcome, reason, after_ignored_login,"
     " work_provider_id, driver_id, customer_number, stream_id"
 )
 
@@ -224,32 +225,39 @@ def _stored_events(sql: str, params: Sequence[Any]) -> list[StoredEvent]:
     with connection.cursor() as cursor:
         cursor.execute(sql, params)
         return [
-            StoredEvent(Event(*row[0:5]), Decision(*row[5:8]), Identifier(*row[8:11]), row[11])
+            StoredEvent(Event(*row[0:6]), Decision(*row[6:9]), Identifier(*row[9:12]), row[12])
             for row in cursor
         ]
 
 
-def events_after(after: Mapping[int, datetime]) -> list[StoredEvent]:
-    """The events of each stream strictly after an instant."""
+def events_after(
+    after: Mapping[int, datetime], *, with_settled_strikes: bool = True
+) -> list[StoredEvent]:
+    """The events of each stream strictly after an instant.
+
+    Those that were struck with their submission, and decided so, take no part in a projection; they
+    can be left out.
+    """
     return _stored_events(
         f"""
         SELECT {_EVENT_COLUMNS}
         FROM unnest(%s::bigint[], %s::timestamptz[]) AS wanted (stream_id, after)
         JOIN shifts_shiftevent USING (stream_id)
-        WHERE timestamp > after
+        WHERE timestamp > after AND (%s OR NOT is_withdrawn OR outcome <> 'WITHDRAWN')
         """,  # noqa: S608
-        [list(after), list(after.values())],
+        [list(after), list(after.values()), with_settled_strikes],
     )
 
 
 def waiting_events(
     work_provider_id: int, driver_ids: Iterable[str], numbers: Iterable[str]
 ) -> list[StoredEvent]:
-    """Events of these identifiers that no link explains: HELD, or after an unlinking."""
+    """Events of these identifiers that no link explains: HELD, after an unlinking, or withdrawn."""
     return _stored_events(
         f"""
         SELECT {_EVENT_COLUMNS} FROM shifts_shiftevent
-        WHERE stream_id IS NULL AND outcome IN ('HELD', 'IGNORED') AND work_provider_id = %s
+        WHERE stream_id IS NULL AND outcome IN ('HELD', 'IGNORED', 'WITHDRAWN')
+          AND work_provider_id = %s
           AND (driver_id = ANY(%s) OR customer_number = ANY(%s))
         """,  # noqa: S608
         [work_provider_id, list(driver_ids), list(numbers)],
@@ -341,7 +349,7 @@ def insert_events(rows: Iterable[Sequence[Any]]) -> None:
     copy(
         "shifts_shiftevent",
         "id, submission_id, work_provider_id, stream_id, kind, timestamp, received_at, driver_id,"
-        " customer_number, is_ops, outcome, reason, after_ignored_login",
+        " customer_number, is_ops, is_withdrawn, outcome, reason, after_ignored_login",
         rows,
     )
 

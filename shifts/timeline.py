@@ -25,6 +25,7 @@ class Event(NamedTuple):
     at: datetime
     known_at: datetime
     is_ops: bool = False
+    is_withdrawn: bool = False  # with its whole submission
 
 
 class Link(NamedTuple):
@@ -253,10 +254,10 @@ def _moments(
 ) -> list[_Moment]:
     """The events by instant; those withdrawn are decided here and take no part (R14)."""
     ordered = sorted(events, key=attrgetter("at"))
-    if withdrawn:
-        struck = [event for event in ordered if (event.kind, event.at) in withdrawn]
+    struck = [e for e in ordered if e.is_withdrawn or (e.kind, e.at) in withdrawn]
+    if struck:
         decisions.update((event.id, WITHDRAWN) for event in struck)
-        ordered = [event for event in ordered if (event.kind, event.at) not in withdrawn]
+        ordered = [e for e in ordered if not e.is_withdrawn and (e.kind, e.at) not in withdrawn]
     moments = []
     for at, group in groupby(ordered, key=attrgetter("at")):
         copies = list(group)

@@ -1,6 +1,6 @@
 """Rows that tests start from. Each is valid and has nothing to do with those of another test."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
@@ -8,6 +8,7 @@ from allauth.account.models import EmailAddress
 
 from linking import keys
 from linking.models import Customer, DriverLink, LinkIntent, Terms, User, WorkProvider
+from shifts.models import Shift, ShiftEvent, Stream, Submission, event_id
 
 PASSWORD = "correct horse battery staple"
 LINKED_AT = datetime(2017, 1, 1, tzinfo=UTC)
@@ -66,3 +67,55 @@ def intent(owner: WorkProvider, driver_id: str = "123456", **fields: Any) -> Lin
     """A link that somebody has just opened."""
     defaults = {"email": f"driver-{next(_serial)}@example.com"}
     return LinkIntent.objects.create(work_provider=owner, driver_id=driver_id, **defaults | fields)
+
+
+def submission(
+    owner: WorkProvider, received_at: datetime, events: int = 1, **fields: Any
+) -> Submission:
+    """A request as it stands once accepted, pending unless said otherwise; nobody reads its body."""
+    defaults = {
+        "kind": "login",
+        "is_batch": True,
+        "body": b"[]",
+        "timezone": owner.timezone,
+        "event_count": events,
+        "received_at": received_at,
+    }
+    return Submission.objects.create(work_provider=owner, **defaults | fields)
+
+
+def event(owner: WorkProvider, **fields: Any) -> ShiftEvent:
+    """An event as a digest would have stored it: of a driver whom no link explains."""
+    serial = next(_serial)
+    now = datetime(2026, 11, 22, 12, tzinfo=UTC)
+    defaults = {
+        "id": event_id(1_000_000_000 + serial, 0),
+        "submission_id": 1_000_000_000 + serial,
+        "kind": "login",
+        "timestamp": now,
+        "received_at": now,
+        "outcome": "HELD",
+        "reason": "UNKNOWN_ID" if fields.get("outcome", "HELD") == "HELD" else "",
+    }
+    if "customer_number" not in fields:
+        defaults["driver_id"] = f"driver {serial}"
+    return ShiftEvent.objects.create(work_provider=owner, **defaults | fields)
+
+
+def shift(owner: WorkProvider, started_at: datetime, **fields: Any) -> Shift:
+    """A shift of a driver of its own, open unless it has an end."""
+    made = fields.pop("link", None) or link(owner, f"driver {next(_serial)}")
+    stream, _ = Stream.objects.get_or_create(work_provider=owner, customer=made.customer)
+    defaults = {
+        "end_reason": "LOGOUT" if fields.get("ended_at") else "",
+        "start_clipped": False,
+        "is_continuation": False,
+        "login_at": started_at,
+        "closes_at": started_at + timedelta(hours=14),
+        "opened_by_id": next(_serial),
+        "start_known_at": started_at,
+        "end_known_at": fields.get("ended_at"),
+    }
+    return Shift.objects.create(
+        stream=stream, link=made, started_at=started_at, **defaults | fields
+    )

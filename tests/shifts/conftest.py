@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 from pytest_django import DjangoDbBlocker
 
-from shifts.models import Submission
+from shifts.models import Submission, Withdrawal
 from tests.running import Service, empty_redis, fresh_database
 from tests.shifts.live import Live, Platform
 
@@ -37,6 +37,8 @@ def idle_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 def quiet(idle_service: Service, django_db_blocker: DjangoDbBlocker) -> Iterator[Service]:
     """Django in this process on a database that nobody else digests; empty of submissions."""
     with pointed_at(idle_service.env["DATABASE_URL"], django_db_blocker):
+        Withdrawal.objects.exclude(submission=None).delete()
+        Submission.objects.exclude(reread_of=None).delete()
         Submission.objects.all().delete()
         try:
             yield idle_service

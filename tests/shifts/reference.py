@@ -53,7 +53,11 @@ def reference(
     withdrawn: Set[tuple[str, datetime]] = frozenset(),
 ) -> tuple[list[Shift], dict[int, Decision]]:
     """The shifts of one stream in time order, and one decision for every event."""
-    counting = [event for event in events if (event.kind, event.at) not in withdrawn]
+    counting = [
+        event
+        for event in events
+        if not event.is_withdrawn and (event.kind, event.at) not in withdrawn
+    ]
     logins = {event.at for event in counting if event.kind == "login"}
     logouts = {event.at for event in counting if event.kind == "logout"}
     raws = raw_shifts(logins, logouts, rulebook, as_of)

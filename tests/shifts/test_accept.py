@@ -69,7 +69,7 @@ def test_one_row_a_request_that_says_all_there_is_to_know(
     assert row.api_key == ApiKey.objects.get(work_provider=provider)
     assert row.request_id == uuid.UUID(answer["X-Request-Id"])
     assert before <= row.received_at <= datetime.now(UTC)
-    assert (row.status, row.attempts, row.actor) == ("PENDING", 0, None)
+    assert (row.status, row.attempts, row.action) == ("PENDING", 0, None)
 
 
 @pytest.mark.parametrize("count", [1, 1_000])

@@ -23,9 +23,10 @@ def test_a_shift_covers_its_half_open_interval(live: Live, instant: str, covered
     answer = cover(driver.link.customer, at(instant))
     assert answer.is_covered is covered
     if covered:
-        [(work_provider_id, shift)] = answer.shifts
+        [(work_provider_id, shift, shift_id)] = answer.shifts
         events = driver.events()
         assert work_provider_id == live.work_provider.pk
+        assert shift_id == driver.shift().pk
         assert shift.opened_by == events.get(kind="login").pk
         assert shift.ended_by == events.get(kind="logout").pk
 

@@ -1,14 +1,17 @@
 """R1 to R14 of docs/domain.md, over HTTP and through a real worker; each test names its rule."""
 
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
 from django.utils import timezone
 
-from linking.models import User
-from shifts import mend, settle
+from linking import keys
+from linking.models import DeskAction, User
+from shifts import bulk, mend, settle
 from shifts.models import Kind, ShiftEvent
+from tests.running import wait_until
 from tests.shifts.live import Live, at
 
 
@@ -247,7 +250,42 @@ def test_r14_who_undid_a_withdrawal_first_stays_on_record(live: Live, staff: Use
     with pytest.raises(ValidationError):
         mend.undo_withdrawal(withdrawal, actor=staff, reason="Again.", now=timezone.now())
     withdrawal.refresh_from_db()
-    assert withdrawal.undone_reason == "Was not."
+    assert withdrawal.undone_action is not None
+    assert withdrawal.undone_action.reason == "Was not."
+
+
+def test_r14_a_struck_submission_leaves_equal_events_and_counts_again_when_undone(
+    live: Live, staff: User
+) -> None:
+    leaked = keys.issue(live.work_provider)[0]
+    driver = live.driver()
+    live.login(driver, at("09:00"), at("10:00"))
+    live.work_provider.submission_set.update(api_key=leaked)
+    live.login(driver, at("10:00"))
+    live.logout(driver, at("17:00"))
+    why: dict[str, Any] = {"actor": staff, "reason": "Sent by a leaked key."}
+    action = bulk.strike(leaked, at("00:00"), timezone.now(), now=timezone.now(), **why)
+    carry_through(action)
+    assert driver.shifts() == [(at("10:00"), at("17:00"), "LOGOUT")]
+    assert driver.outcomes() == [
+        "login WITHDRAWN",
+        "login WITHDRAWN",
+        "login APPLIED",
+        "logout APPLIED",
+    ]
+    carry_through(bulk.undo(action, now=timezone.now(), **why))
+    assert driver.shifts() == [(at("09:00"), at("17:00"), "LOGOUT")]
+
+
+def carry_through(action: DeskAction) -> None:
+    """By the sweeper that runs, or here."""
+    bulk.carry_on(timezone.now())
+    wait_until(
+        lambda: (
+            bulk.carry_on(timezone.now()) is False
+            and not DeskAction.objects.filter(pk=action.pk, finished_at=None).exists()
+        )
+    )
 
 
 @pytest.mark.parametrize(("when", "why"), [("1999-12-31T12:00+00:00", "Typed."), ("", " ")])

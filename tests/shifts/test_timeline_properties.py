@@ -47,6 +47,7 @@ MOMENTS = (
 )
 DELAYS = st.sampled_from([0, 0, -2, 1, 5, 40]).map(lambda hours: hours * HOUR)
 IS_OPS = st.sampled_from([False, False, False, True])
+IS_WITHDRAWN = st.sampled_from([False] * 7 + [True])
 BEGINNING, BEYOND = MIDNIGHT - 9999 * HOUR, MIDNIGHT + 9999 * HOUR
 
 # The same examples on every run: a red build is to be about the change, and can be run again.
@@ -180,7 +181,7 @@ def some_events(
         return ()
     happen = [(at, kind) for at in resolved for kind in draw(st.sampled_from(MOMENTS))]
     return tuple(
-        Event(number, kind, at, at + draw(DELAYS), draw(IS_OPS))
+        Event(number, kind, at, at + draw(DELAYS), draw(IS_OPS), draw(IS_WITHDRAWN))
         for number, (at, kind) in enumerate(happen, start=1)
     )
 
@@ -388,7 +389,9 @@ def can_restart(shift: Shift) -> bool:
 def restart(shift: Shift, events: Iterable[Event]) -> State:
     """The state after a stored shift's login, which may have been heard of before its consent was."""
     known_at = min(
-        event.known_at for event in events if (event.kind, event.at) == (LOGIN, shift.login_at)
+        event.known_at
+        for event in events
+        if (event.kind, event.at) == (LOGIN, shift.login_at) and not event.is_withdrawn
     )
     return state_at(shift.login_at, shift.opened_by, known_at)
 
