@@ -1,9 +1,9 @@
 """The sweeper: what must happen on time. For shifts it needs PostgreSQL and nothing else.
 
 It digests whatever a lost wake-up has left pending, ends shifts whose maximum has run out, counts held
-events whose link came unannounced, and lets held events expire. A second thread keeps house: it delivers
-mail and deletes what has served its time, so that a slow mail server never delays a shift. Any number
-of sweepers may run.
+events whose link came unannounced, and lets held events expire. A thread of its own keeps house: it
+delivers mail and deletes what has served its time, so that a slow mail server never delays a shift; and
+one keeps the desk's figures and does what the desk asked for in bulk. Any number of sweepers may run.
 """
 
 import threading
@@ -21,7 +21,7 @@ from django.db import Error, close_old_connections, connections
 from django.utils import timezone
 
 from linking import intents, people
-from shifts import links, settle, store
+from shifts import bulk, links, rejected, rollup, settle, store
 from shifts.digest import digest_pending
 from zego_api import mail
 from zego_api.db import is_away
@@ -32,7 +32,9 @@ PAUSE = 1.0  # seconds between two rounds
 LEFT_PENDING = timedelta(seconds=2)  # a worker that is awake has taken it by then
 # A round must end, so that a long backlog does not keep the other chores waiting.
 DIGEST_SECONDS = 10.0
+MENDING_SECONDS = 10.0
 LINKS_CHANGED_WITHIN = timedelta(hours=1)
+FIGURES_EVERY = 15.0  # seconds
 
 
 def digest_left_pending(now: datetime) -> None:
@@ -61,6 +63,13 @@ def count_waiting_ever(now: datetime) -> None:
 def expire_held(now: datetime) -> None:
     """Reject what has been held for too long."""
     links.expire_held(now=now)
+
+
+def mend_in_bulk(now: datetime) -> None:
+    """Go on with what the ops desk has asked for many at a time."""
+    deadline = time.monotonic() + MENDING_SECONDS
+    while bulk.carry_on(timezone.now()) and time.monotonic() < deadline:
+        pass
 
 
 def forget_sessions(now: datetime) -> None:
@@ -95,28 +104,41 @@ def _house_chores(stop: threading.Event) -> list[_Chore]:
         _Chore(forget_sessions, 3600),
         _Chore(intents.forget_old, 3600),
         _Chore(people.forget_unverified, 3600),
+        _Chore(rejected.forget_old, 3600),
+    ]
+
+
+def _desk_chores() -> list[_Chore]:
+    return [
+        _Chore(mend_in_bulk, 0),
+        _Chore(rollup.keep_up, FIGURES_EVERY),
+        _Chore(rollup.watch_clocks, 300),
+        _Chore(rollup.forget_old, 3600),
     ]
 
 
 def run_until(stop: threading.Event, heartbeat: Path | None = None) -> None:
     """Do each chore when it is due until `stop` is set; `heartbeat` is touched after every round.
 
-    A mail in hand is finished first. If one of the two threads cannot go on, the other stops as well
-    and the error is raised: half a sweeper must not pass for a whole one.
+    A mail in hand is finished first. If one of the threads cannot go on, the others stop as well and
+    the error is raised: a part of a sweeper must not pass for a whole one.
     """
-    with ThreadPoolExecutor(1, "housekeeping") as executor:
-        housekeeping = executor.submit(_keep_house, stop)
-        housekeeping.add_done_callback(lambda _: stop.set())
+    lists = [_house_chores(stop), _desk_chores()]
+    with ThreadPoolExecutor(len(lists), "sweeper") as executor:
+        threads = [executor.submit(_do_aside, chores, stop) for chores in lists]
+        for thread in threads:
+            thread.add_done_callback(lambda _: stop.set())
         try:
             _do(_shift_chores(), stop, heartbeat)
         finally:
             stop.set()
-    housekeeping.result()
+    for thread in threads:
+        thread.result()
 
 
-def _keep_house(stop: threading.Event) -> None:
+def _do_aside(chores: list[_Chore], stop: threading.Event) -> None:
     try:
-        _do(_house_chores(stop), stop)
+        _do(chores, stop)
     finally:
         connections.close_all()  # this thread's own
 

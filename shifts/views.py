@@ -12,6 +12,8 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from linking.keys import Credentials
+from shifts import rejected
 from shifts.accept import accept
 from zego_api.errors import INVALID_DATA, LENGTH_REQUIRED, TOO_LARGE, ApiError, ItemError
 from zego_api.middleware import request_id_of
@@ -42,6 +44,7 @@ class EventsView(APIView):
     content_negotiation_class = AnyAccept
     kind = ""
     is_batch = False
+    credentials: Credentials | None = None
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """405 comes before 401: no key makes a wrong method right."""
@@ -49,9 +52,18 @@ class EventsView(APIView):
             raise MethodNotAllowed(str(request.method))
         super().initial(request, *args, **kwargs)
 
+    def handle_exception(self, exc: Exception) -> Any:
+        """What is refused is kept for a while, so that it can be explained."""
+        answer = super().handle_exception(exc)
+        if isinstance(exc, ApiError):
+            rejected.keep_after(answer, self.request, exc, self.credentials)
+        return answer
+
     def post(self, request: Request) -> HttpResponse:
+        credentials: Any = request.user  # no user of Django's: see authentication.py
+        self.credentials = credentials
         accept(
-            request.user,  # type: ignore[arg-type]
+            credentials,
             kind=self.kind,
             is_batch=self.is_batch,
             body=read_body(request),

@@ -669,6 +669,7 @@ def test_the_sweepers_housekeeping_is_all_there() -> None:
         "forget_sessions",
         "forget_old",
         "forget_unverified",
+        "forget_old",
     ]
 
 
