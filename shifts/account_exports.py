@@ -5,12 +5,12 @@ file, so memory does not grow with it; and a database that goes away in the midd
 a file that only looks complete.
 """
 
-import csv
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from itertools import chain
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any, TextIO
 from zoneinfo import ZoneInfo
@@ -22,6 +22,7 @@ from linking import flows
 from linking.models import Agreement, Customer, DriverLink, LinkRequest, User
 from shifts.account import agreements, ending
 from shifts.models import Shift, ShiftEvent
+from zego_api import spreadsheet
 
 COLUMNS = [
     "work provider",
@@ -42,23 +43,16 @@ _EVENT = (
 )
 _IN_MEMORY = 1024 * 1024
 _CHUNK = 2_000
-# What makes a spreadsheet take a cell for a formula; the last ones are read as the first are.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001
 
 
 def shifts_csv(user: User, now: datetime) -> IO[bytes]:
-    """Every shift of the user, the oldest first.
-
-    With a byte order mark: without one Excel reads names with accents wrongly, and whatever else
-    reads CSV knows it.
-    """
+    """Every shift of the user, the oldest first."""
 
     def write(file: TextIO) -> None:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        writer.writerows(_csv_row(shift, now) for shift in _shifts(user))
+        rows = (_csv_row(shift, now) for shift in _shifts(user))
+        file.writelines(spreadsheet.lines(chain([COLUMNS], rows)))
 
-    return _written(write, "utf-8-sig")
+    return _written(write, spreadsheet.ENCODING)
 
 
 def everything_json(user: User, now: datetime) -> IO[bytes]:
@@ -68,11 +62,6 @@ def everything_json(user: User, now: datetime) -> IO[bytes]:
         file.writelines(_json(_sections(user, now)))
 
     return _written(write, "utf-8")
-
-
-def harmless(cell: str) -> str:
-    """The cell, with an apostrophe before what a spreadsheet would take for a formula."""
-    return f"'{cell}" if cell.startswith(_FORMULA) else cell
 
 
 def _written(write: Callable[[TextIO], None], encoding: str) -> IO[bytes]:
@@ -90,7 +79,7 @@ def _csv_row(shift: Shift, now: datetime) -> list[str]:
     owner = shift.link.work_provider
     zone = ZoneInfo(owner.timezone)
     end, reason = shift.end_as_of(now)
-    cells = [
+    return [
         owner.name,
         shift.link.driver_id,
         shift.started_at.astimezone(zone).isoformat(),
@@ -98,7 +87,6 @@ def _csv_row(shift: Shift, now: datetime) -> list[str]:
         str(int((end - shift.started_at).total_seconds())) if end else "",
         ending(shift, reason),
     ]
-    return [harmless(cell) for cell in cells]
 
 
 def _shifts(user: User) -> Iterator[Shift]:

@@ -25,6 +25,7 @@ from shifts.account import length, moment, moment_near, overview
 from shifts.models import Shift
 from tests import factories
 from tests.shifts.live import at, drain
+from zego_api import spreadsheet
 
 PAGE = "/account/"
 CSV = "/account/shifts.csv"
@@ -776,9 +777,9 @@ def test_the_csv_is_read_by_excel(worker: Worker, client: Client) -> None:
 
 @pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\t", "\r", "\n", "＝"])  # noqa: RUF001
 def test_no_cell_is_a_formula(sign: str) -> None:
-    assert account_exports.harmless(f"{sign}1+1") == f"'{sign}1+1"
-    assert account_exports.harmless(f"1{sign}1") == f"1{sign}1"
-    assert account_exports.harmless("") == ""
+    assert spreadsheet.harmless(f"{sign}1+1") == f"'{sign}1+1"
+    assert spreadsheet.harmless(f"1{sign}1") == f"1{sign}1"
+    assert spreadsheet.harmless("") == ""
 
 
 def test_a_formula_for_a_name_or_driver_id_is_text(driver: User, client: Client) -> None:
