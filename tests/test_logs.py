@@ -25,3 +25,8 @@ def test_what_the_database_quotes_of_a_row_is_withheld(given: str) -> None:
 def test_a_token_in_a_path_is_withheld(end: str) -> None:
     event = withhold(None, "error", {"event": f"Failed: /link-work-provider/undo/W1:2:3{end}"})
     assert event["event"] == f"Failed: /link-work-provider/undo/...{end}"
+
+
+def test_a_driver_id_in_a_path_is_withheld() -> None:
+    event = withhold(None, "error", {"event": "Internal Server Error: /admin/desk/driver/3/1686/"})
+    assert event["event"] == "Internal Server Error: /admin/desk/driver/3/.../"

@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.contrib.admin.apps import AdminConfig
 
 
 class ZegoApiConfig(AppConfig):
@@ -6,3 +7,9 @@ class ZegoApiConfig(AppConfig):
 
     def ready(self) -> None:
         from zego_api import checks  # noqa: F401, PLC0415 (registers them)
+
+
+class DeskAdminConfig(AdminConfig):
+    """Django's admin, on a site of our own."""
+
+    default_site = "zego_api.admin_site.DeskSite"

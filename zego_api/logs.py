@@ -14,11 +14,11 @@ from structlog.tracebacks import ExceptionDictTransformer
 _TRACEBACKS = structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False))
 
 
-_SECRET_PATH = re.compile(r"(?<=/undo/)[^/\s?]+")
+_SECRET_PATH = re.compile(r"(/undo/|/driver/\d+/)[^/\s?]+")
 
 
 def withhold(logger: Any, method: str, event: structlog.typing.EventDict) -> Any:
-    """Take out what PostgreSQL quotes of a row, and tokens that stand in a path."""
+    """Take out what PostgreSQL quotes of a row, and tokens and driver ids that stand in a path."""
     error = event.get("exc_info")
     error = sys.exc_info() if error is True else error
     error = error[1] if isinstance(error, tuple) else error
@@ -27,7 +27,7 @@ def withhold(logger: Any, method: str, event: structlog.typing.EventDict) -> Any
             error.args = (error.args[0].partition("\nDETAIL:")[0], *error.args[1:])
         error = error.__cause__ or error.__context__
     if isinstance(event.get("event"), str):
-        event["event"] = _SECRET_PATH.sub("...", event["event"])
+        event["event"] = _SECRET_PATH.sub(r"\1...", event["event"])
     return event
 
 

@@ -1,21 +1,19 @@
 """Where every address of the service leads."""
 
-from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
 from django.urls import include, path
 
+from shifts.desk.front import front
 from zego_api import health
 from zego_api.inbox import inbox
-
-admin.site.site_header = admin.site.site_title = "Zego shifts"
-# Staff sign in where drivers do, so that limits and second factors hold for them too.
-admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 
 urlpatterns = [
     path("v1/", include("shifts.urls")),
     path("", include("linking.urls")),
     path("account/", include("shifts.account_urls")),
     path("account/", include("allauth.urls")),
+    path("admin/", front),
+    path("admin/desk/", include("shifts.desk.urls")),
     path("admin/", admin.site.urls),
     path("healthz", health.alive),
     path("readyz", health.ready),

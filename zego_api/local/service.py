@@ -213,7 +213,7 @@ The Zego shift service runs at {url}
 
 {login}
 
-  See the shift:   {url}/admin/shifts/shift/
+  See the shift:   {url}/admin/desk/search/?q=1686
   Sign in as:      admin@example.com, password {password}
   API key:         {key}
 
