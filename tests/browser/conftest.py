@@ -13,7 +13,7 @@ from tests.browser.limits import forget_limits
 from tests.browser.records import Person
 from tests.browser.visitors import DESKTOP, Screen, Visitors
 from tests.browser.watch import Watch
-from tests.running import Service
+from tests.running import Service, empty_redis, fresh_database, running
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 SWITCHES = (
@@ -83,3 +83,34 @@ def drive(visitors: Visitors, service: Service, key: str) -> Drive:
         return Driver(person, visitors.arrive(screen, javascript=javascript), service)
 
     return sit_down
+
+
+@pytest.fixture(scope="package")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service of its own, with a week of work for the ops desk in it (tests/story.py)."""
+    with (
+        fresh_database(os.environ["DATABASE_URL"]) as database_url,
+        empty_redis(os.environ["REDIS_URL"]) as redis_url,
+        running(tmp_path_factory.mktemp("desk"), database_url, redis_url) as started,
+    ):
+        started.manage("shell", "--verbosity", "0", "-c", "from tests import story; story.write()")
+        yield started
+
+
+@pytest.fixture(scope="package")
+def desk_key(desk: Service) -> str:
+    """An API key of the story's Courier Ltd."""
+    return (
+        desk.manage("issue_key", "Courier Ltd", "--label", "test").stdout.strip().splitlines()[-1]
+    )
+
+
+@pytest.fixture
+def staff_room(chromium: Browser, desk: Service) -> Iterator[Visitors]:
+    """Members of staff with a browser each; the test fails if anything goes wrong in one."""
+    watching = Watch(desk.url)
+    forget_limits(desk)
+    visiting = Visitors(chromium, desk.url, watching)
+    yield visiting
+    visiting.leave()
+    watching.verify()

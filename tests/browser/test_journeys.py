@@ -382,14 +382,15 @@ def confirm(drive: Drive, service: Service, driver: Driver) -> None:
     """As the ops desk does it."""
     password = (service.directory / "admin-password").read_text().strip()
     ops = drive(records.Person("admin@example.com", ""))
-    ops.page.goto("/admin/linking/linkrequest/")
+    ops.page.goto("/admin/desk/list/waiting-links/")
     ops.fill("Email address", ops.person.email)
     ops.sign_in(password)
     row = ops.page.get_by_role("row").filter(has_text=driver.person.driver_id)
-    row.get_by_role("checkbox").check()
-    ops.page.get_by_label("Action:").select_option(label="Confirm: link from the agreement on")
-    ops.press("Go")
-    expect(ops.page.get_by_text("Confirmed.")).to_be_visible()
+    row.get_by_role("link", name="Confirm").click()
+    ops.fill("Reason", "The work provider confirmed it.")
+    ops.press("Show what would change")
+    expect(ops.page.get_by_text("A new shift").first).to_be_visible()
+    ops.press("Confirm the link")
 
 
 def test_a_signed_link_works_once_and_only_as_it_was_made(

@@ -56,6 +56,10 @@ class Visitors:
         self._watch.over(context)
         return context.new_page()
 
+    def expect(self, status: int) -> None:
+        """A status 4xx of pages that this test is about."""
+        self._watch.expect(status)
+
     def leave(self) -> None:
         """Close every browser, once what they have sent is judged."""
         self._watch.judge_requests()
