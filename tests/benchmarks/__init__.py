@@ -1,0 +1,1 @@
+"""Ten million events to try the ops desk on: a seeding command (seed) and a measuring one (desk)."""
