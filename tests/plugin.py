@@ -12,6 +12,7 @@ import signal
 import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -61,4 +62,13 @@ def _servers() -> Iterator[None]:
         if not os.environ.get("REDIS_URL"):
             valkey = stack.enter_context(LocalValkey(directory / "valkey"))
             os.environ["REDIS_URL"] = valkey.url
+        if worker := os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw"):
+            os.environ["REDIS_URL"] = _database_of(int(worker), os.environ["REDIS_URL"])
         yield
+
+
+def _database_of(worker: int, redis_url: str) -> str:
+    """One of Redis' databases for each parallel worker: limits are counted there, by address."""
+    parts = urlsplit(redis_url)
+    number = int(parts.path.strip("/") or 0) + 4 * worker
+    return parts._replace(path=f"/{number}").geturl()
