@@ -8,13 +8,14 @@ RUN := $(VENV)/bin/python
 READY := $(VENV)/ready
 UV := uv==0.13.9
 
-.PHONY: help run test check lock clean FORCE
+.PHONY: help run test check pictures lock clean FORCE
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make run     the whole service on this machine, with PostgreSQL and Valkey of its own (PORT=8000)"
 	@echo "make test    the tests; PYTEST_ARGS= goes to pytest"
 	@echo "make check   lint, format, types, migrations, Django's deployment checks"
+	@echo "make pictures  take the pictures of docs/ops.md anew"
 	@echo "make lock    pin the newest packages that the requirements*.in files allow"
 	@echo "make clean   remove what these made, but for the data in .local/"
 
@@ -23,6 +24,9 @@ run: $(READY)
 
 test: $(READY)
 	@$(RUN) -m pytest $(PYTEST_ARGS)
+
+pictures: $(READY)
+	@ZEGO_PICTURES=docs/pictures $(RUN) -m pytest -q tests/browser/take_pictures.py
 
 # As in production, and explicit: what .local/env says while `make run` runs must not count here.
 # Nothing listens on port 1, so no database is asked.
