@@ -7,9 +7,11 @@ meaning differs in shape, not in colour alone.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
+
+from shifts.reports import midnight
 
 WIDTH = 1000.0
 _EDGE = 10.0
@@ -224,14 +226,9 @@ def draw(
     )
 
 
-def midnight(day: date, zone: str) -> datetime:
-    """When a day begins in a zone."""
-    return datetime.combine(day, time(), tzinfo=ZoneInfo(zone)).astimezone(UTC)
-
-
 def _dates(scale: Scale, zone: str) -> Iterator[date]:
     day = scale.start.astimezone(ZoneInfo(zone)).date()
-    while midnight(day, zone) < scale.end:
+    while midnight(day, ZoneInfo(zone)) < scale.end:
         yield day
         day += _DAY
 
@@ -241,11 +238,11 @@ def _days(scale: Scale, zone: str, address: str) -> Iterator[Label]:
     every = max(1, round(0.5 + _DAY_LABEL / scale.width(_DAY)))
     step = _step(scale)
     days = list(_dates(scale, zone))
-    begun = [day for day in days if scale.start <= midnight(day, zone)]
+    begun = [day for day in days if scale.start <= midnight(day, ZoneInfo(zone))]
     for number, day in enumerate(begun):
         text = _day_text(day, number == 0) if number % every == 0 else ""
         leads = address.format(day.isoformat()) if address else ""
-        yield Label(scale.x(midnight(day, zone)), text, True, leads, day.isoformat())
+        yield Label(scale.x(midnight(day, ZoneInfo(zone))), text, True, leads, day.isoformat())
     if step is not None:
         for day in days:
             yield from _hours(scale, zone, day, step)
@@ -263,7 +260,7 @@ def _step(scale: Scale) -> timedelta | None:
 def _hours(scale: Scale, zone: str, day: date, step: timedelta) -> Iterator[Label]:
     """As the clocks on the wall show them: on a day that is longer one stands twice."""
     there = ZoneInfo(zone)
-    at, end = midnight(day, zone), midnight(day + _DAY, zone)
+    at, end = midnight(day, there), midnight(day + _DAY, there)
     while (at := at + timedelta(hours=1)) < end:
         local = at.astimezone(there)
         is_step = local.hour % (step // timedelta(hours=1)) == 0 and local.hour
@@ -274,7 +271,7 @@ def _hours(scale: Scale, zone: str, day: date, step: timedelta) -> Iterator[Labe
 def _clock_changes(scale: Scale, zone: str) -> Iterator[Label]:
     there = ZoneInfo(zone)
     for day in _dates(scale, zone):
-        begins, ends = midnight(day, zone), midnight(day + _DAY, zone)
+        begins, ends = midnight(day, there), midnight(day + _DAY, there)
         longer = (ends - begins) - _DAY
         if longer:
             at = _change_between(begins, ends, there)

@@ -18,7 +18,7 @@ from linking.models import Customer, DeskAction, DriverLink, TstzRange, WorkProv
 from shifts import explain
 from shifts.desk import addresses
 from shifts.desk.addresses import address
-from shifts.desk.drawing import Band, Bar, Ghost, Lane, Tick, midnight
+from shifts.desk.drawing import Band, Bar, Ghost, Lane, Tick
 from shifts.desk.words import (
     ENDING_TAGS,
     ENDINGS,
@@ -44,6 +44,7 @@ from shifts.models import (
     Withdrawal,
     submission_of,
 )
+from shifts.reports import midnight
 
 MOST = 1_000  # of each source in one period
 DAYS, MOST_DAYS = 14, 92
@@ -62,12 +63,12 @@ class Period(NamedTuple):
     @property
     def start(self) -> datetime:
         """When the first day begins."""
-        return midnight(self.first, self.zone)
+        return midnight(self.first, ZoneInfo(self.zone))
 
     @property
     def end(self) -> datetime:
         """When the last day ends."""
-        return midnight(self.last + _DAY, self.zone)
+        return midnight(self.last + _DAY, ZoneInfo(self.zone))
 
     @property
     def days(self) -> int:

@@ -2,10 +2,12 @@
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from zoneinfo import ZoneInfo
 
 import pytest
 
-from shifts.desk.drawing import WIDTH, Band, Bar, Lane, Scale, Tick, draw, midnight
+from shifts.desk.drawing import WIDTH, Band, Bar, Lane, Scale, Tick, draw
+from shifts.reports import midnight
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -66,17 +68,19 @@ def test_each_kind_of_shift_has_a_shape_of_its_own(
 
 
 def test_days_begin_where_the_zone_has_them_and_utc_stands_beside() -> None:
-    start = midnight(NOON.date(), "Asia/Kolkata")
+    start = midnight(NOON.date(), ZoneInfo("Asia/Kolkata"))
     drawing = draw([], start, start + timedelta(days=3), zone="Asia/Kolkata", now=NOON)
     days = [label.text for label in drawing.days if label.is_day]
     assert days == ["Mon 2 Mar", "Tue 3", "Wed 4"]
     assert not drawing.is_utc
     [first, *_] = [label for label in drawing.utc if label.is_day]
-    assert first.x == Scale(start, start + timedelta(days=3)).x(midnight(NOON.date(), "UTC"))
+    assert first.x == Scale(start, start + timedelta(days=3)).x(
+        midnight(NOON.date(), ZoneInfo("UTC"))
+    )
 
 
 def test_where_the_zone_is_utc_one_axis_is_enough() -> None:
-    start = midnight(NOON.date(), "UTC")
+    start = midnight(NOON.date(), ZoneInfo("UTC"))
     assert draw([], start, start + timedelta(days=1), zone="Europe/London", now=NOON).is_utc
 
 
@@ -91,7 +95,8 @@ def test_a_change_of_the_clocks_is_marked_at_its_instant(
     day: datetime, hours: int, text: str
 ) -> None:
     zone = "Europe/London"
-    start, end = midnight(day.date(), zone), midnight(day.date() + timedelta(days=1), zone)
+    there = ZoneInfo(zone)
+    start, end = midnight(day.date(), there), midnight(day.date() + timedelta(days=1), there)
     assert end - start == hours * HOUR
     drawing = draw([], start, end, zone=zone, now=NOON)
     [change] = drawing.changes
